@@ -1,0 +1,71 @@
+"""What can be set, and the only place that reads the environment.
+
+Every name takes the prefix MEDVINT_ (`MEDVINT_PORT=8080`), from the environment or a `.env` file.
+
+    python -c "from assistant.settings import Settings; print(Settings())"
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import AnyHttpUrl, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEMO_MODEL = "demo"
+
+
+class Settings(BaseSettings):
+    """Settings of all processes. Sizes are in MiB or pixels, times in seconds, as the names say."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MEDVINT_", env_file=".env", extra="ignore", env_ignore_empty=True, protected_namespaces=()
+    )
+
+    model: str = Field(DEMO_MODEL, description="'demo', a folder with a converted model, or a hub id that vLLM serves")
+    model_url: AnyHttpUrl | None = Field(None, description="an OpenAI-compatible server that runs elsewhere")
+    model_api_key: SecretStr = Field(SecretStr("EMPTY"), description="its key, where it asks for one")
+    served_model_name: str = Field("medvint", description="the name under which the server knows the model")
+    captions_in_prompt: bool = Field(False, description="put similar captions into the prompt (not for the demo)")
+    max_answer_tokens: int = Field(256, ge=1)
+    model_timeout_s: float = Field(60, gt=0, description="longest silence of the model before a turn gives up")
+
+    host: str = "127.0.0.1"
+    port: int = Field(7860, ge=1, le=65535)
+    model_port: int = Field(8000, ge=1, le=65535)
+
+    data_dir: Path = Field(Path("data"), description="all state; deleting it is a factory reset")
+    chroma_url: AnyHttpUrl | None = Field(None, description="a Chroma server, instead of the embedded one")
+    examples_dir: Path | None = Field(None, description="images and one CSV with columns image,question")
+    figures_shown: int = Field(6, ge=1, le=50, description="similar figures beside an answer")
+
+    max_upload_mb: float = Field(20, gt=0)
+    max_pixels: int = Field(40_000_000, ge=1, description="rows x columns x frames")
+    max_question_chars: int = Field(2_000, ge=1)
+
+    @cached_property
+    def model_base_url(self) -> str:
+        """The server's address with `/v1`, whether or not `model_url` was given with it."""
+        return f"{self.model_root_url}/v1"
+
+    @cached_property
+    def model_root_url(self) -> str:
+        """The server's address without `/v1`: `/health` lives there."""
+        url = str(self.model_url) if self.model_url else f"http://127.0.0.1:{self.model_port}"
+        return url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def model_dir(self) -> Path:
+        """Where the assembled demo model lies; other models are where `model` says."""
+        return self.data_dir / "models" / "demo"
+
+    @property
+    def index_dir(self) -> Path:
+        return self.data_dir / "index"
+
+    @property
+    def is_demo(self) -> bool:
+        return self.model == DEMO_MODEL and self.model_url is None
+
+    @property
+    def max_upload_bytes(self) -> int:
+        return int(self.max_upload_mb * 1024 * 1024)

@@ -1,4 +1,4 @@
-"""PMC-CLIP's image tower: CLIP's ModifiedResNet, as MedVInT cuts it.
+"""MedVInT's image towers: PMC-CLIP's ModifiedResNet as MedVInT cuts it, and CLIP's transformer.
 
 Source: OpenAI CLIP's RN50 (stem of three convolutions, average pooling instead of strides);
 MedVInT keeps `layer1` to `layer3` and drops `layer4` and the attention pooling.
@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from serving.medvint.configuration import VisionConfig
 
 EXPANSION = 4
 
@@ -91,3 +94,39 @@ class PmcClipTower(nn.Module):
     def patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Patch features row by row: [n, (height / stride) * (width / stride), out_channels]."""
         return self(pixel_values).flatten(2).transpose(1, 2)
+
+    def pooled(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Averaged patch features: [n, out_channels]."""
+        return self(pixel_values).mean((2, 3))
+
+
+class ClipTower(nn.Module):
+    """CLIP's vision transformer as MedVInT uses it: last hidden states, the class token apart."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        self.vision_model = CLIPVisionModel(
+            CLIPVisionConfig(
+                image_size=config.image_size,
+                patch_size=config.patch_size,
+                hidden_size=config.hidden_size,
+                intermediate_size=config.intermediate_size,
+                num_hidden_layers=config.num_hidden_layers,
+                num_attention_heads=config.num_attention_heads,
+            )
+        )
+        self.out_channels = config.hidden_size
+
+    def patches(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """[n, (image_size / patch_size) ** 2, hidden_size], without the class token."""
+        return self.vision_model(pixel_values=pixel_values).last_hidden_state[:, 1:]
+
+    def pooled(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The class token's last hidden state: [n, hidden_size]."""
+        return self.vision_model(pixel_values=pixel_values).last_hidden_state[:, 0]
+
+
+def build_vision_tower(config: VisionConfig) -> PmcClipTower | ClipTower:
+    if config.kind == "clip":
+        return ClipTower(config)
+    return PmcClipTower(config.layers, config.width)

@@ -1,0 +1,29 @@
+"""What can go wrong in retrieval; every message is one sentence that a user can act on."""
+
+
+class RetrievalError(Exception):
+    """Base of all errors that a user can mend."""
+
+
+class CorpusError(RetrievalError):
+    """A corpus's files are missing, not in its layout, or its name is unknown."""
+
+
+class DownloadError(CorpusError):
+    """A corpus could not be downloaded, or its files are not the pinned ones."""
+
+
+class WeightsMissingError(RetrievalError):
+    """The weights of the image embedder are not there."""
+
+
+class IndexMissingError(RetrievalError):
+    """There is no index yet."""
+
+
+class IndexBusyError(RetrievalError):
+    """Another process is writing the index."""
+
+
+class EmbedderMismatchError(RetrievalError):
+    """The index was made by another embedder than the one that searches it."""

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     figures_shown: int = Field(6, ge=1, le=50, description="similar figures beside an answer")
 
     max_upload_mb: float = Field(20, gt=0)
-    max_pixels: int = Field(40_000_000, ge=1, description="rows x columns x frames")
+    max_pixels: int = Field(64_000_000, ge=1, description="rows x columns x frames")
     max_question_chars: int = Field(2_000, ge=1)
 
     @cached_property

@@ -1,7 +1,7 @@
 """Readers for the visual question answering benchmarks, each a list of `VqaRow`.
 
-    rows = slake_rows(Path("../shared/data/slake"), "validate")
-    rows = vqa_rad_rows(Path("../shared/data/vqa-rad"), "validate")
+rows = slake_rows(Path("../shared/data/slake"), "validate")
+rows = vqa_rad_rows(Path("../shared/data/vqa-rad"), "validate")
 """
 
 import hashlib

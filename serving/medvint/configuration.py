@@ -1,8 +1,8 @@
 """One configuration for every MedVInT-TD: the 7B original and the demo are two values of it.
 
-    MedVInTConfig()                                         # the paper's: PMC-CLIP, 32 queries, LLaMA-7B
-    MedVInTConfig(projector_config={"kind": "mlp"})         # its MLP variant
-    MedVInTConfig.from_pretrained("data/models/demo")       # what `medvint convert` wrote
+MedVInTConfig()                                         # the paper's: PMC-CLIP, 32 queries, LLaMA-7B
+MedVInTConfig(projector_config={"kind": "mlp"})         # its MLP variant
+MedVInTConfig.from_pretrained("data/models/demo")       # what `medvint convert` wrote
 """
 
 from dataclasses import asdict, dataclass

@@ -42,9 +42,7 @@ class MedVInTForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: MedVInTConfig) -> None:
         super().__init__(config)
         self.vision_tower = build_vision_tower(config.vision)
-        self.projector = build_projector(
-            config.projector, config.vision.out_channels, config.text_config.hidden_size
-        )
+        self.projector = build_projector(config.projector, config.vision.out_channels, config.text_config.hidden_size)
         self.language_model = LlamaForCausalLM(config.text_config)
         self.post_init()
 
@@ -70,9 +68,7 @@ class MedVInTForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if int(is_image.sum()) != given:
             raise ValueError(f"{int(is_image.sum())} image placeholders but {given} visual embeddings.")
         if image_embeds is not None:
-            inputs_embeds = inputs_embeds.masked_scatter(
-                is_image[..., None], image_embeds.to(inputs_embeds)
-            )
+            inputs_embeds = inputs_embeds.masked_scatter(is_image[..., None], image_embeds.to(inputs_embeds))
         return inputs_embeds
 
     def forward(

@@ -60,9 +60,7 @@ class TransformerProjector(nn.Module):
     Takes patches [n, patches, in_channels], gives [n, num_queries, out_features].
     """
 
-    def __init__(
-        self, config: ProjectorConfig, in_channels: int, out_features: int, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, config: ProjectorConfig, in_channels: int, out_features: int, dropout: float = 0.1) -> None:
         super().__init__()
         hidden_size = config.hidden_size or in_channels
         self.position = config.position

@@ -81,9 +81,7 @@ class AnswerHead(nn.Module):
         self.patch = nn.Linear(channels, width)
         self.question = nn.Linear(question_dim, width)
         self.attention = nn.MultiheadAttention(width, 4, batch_first=True)
-        self.classify = nn.Sequential(
-            nn.Linear(3 * width, 512), nn.ReLU(), nn.Dropout(0.3), nn.Linear(512, answers)
-        )
+        self.classify = nn.Sequential(nn.Linear(3 * width, 512), nn.ReLU(), nn.Dropout(0.3), nn.Linear(512, answers))
 
     def forward(self, grid: torch.Tensor, questions: torch.Tensor) -> torch.Tensor:
         """`grid` [n, channels, h, w], `questions` [n, q, question_dim] -> logits [n, q, answers]."""
@@ -139,7 +137,9 @@ def minilm(texts: list[str]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def answer_accuracy(student: Student, rows: list[VqaRow], images: dict[Path, torch.Tensor], questions: Questions) -> float:
+def answer_accuracy(
+    student: Student, rows: list[VqaRow], images: dict[Path, torch.Tensor], questions: Questions
+) -> float:
     """Exact match of the answer head on rows it never saw, in percent; unknown answers count as wrong."""
     student.eval()
     right = 0
@@ -169,7 +169,9 @@ def main(
     questions, held_out = Questions(train, vocabulary, minilm), Questions(validation, vocabulary, minilm)
 
     pool = unlabelled_pool(data)
-    images = {path: image for paths in pool.values() for path, image in zip(paths, load_squares(paths, 288), strict=True)}
+    images = {
+        path: image for paths in pool.values() for path, image in zip(paths, load_squares(paths, 288), strict=True)
+    }
     paths = sorted({row.image_path for row in validation})
     validation_images = dict(zip(paths, load_squares(paths, 288), strict=True))
     others = [name for name in pool if name not in SHARES]

@@ -1,0 +1,76 @@
+"""What the demo's training made, as a MedVInT checkpoint: the original's key names, bfloat16.
+
+    python -m serving.training.export --out serving/models/demo
+
+Tower, projector and LoRA only: the decoder's own weights stay in their package, and
+`medvint convert` (or the first `medvint up`) puts both together.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from safetensors.torch import load_file, save_file
+
+from serving.medvint.configuration import MedVInTConfig
+from serving.original_keys import TOWER_CHILDREN
+from serving.training.decoder import load_smollm2
+from serving.training.vqa import LORA_ALPHA, LORA_RANK, PROJECTOR, VISION
+
+_TOWER_NUMBERS = {ours: number for number, ours in TOWER_CHILDREN.items()}
+_LORA_PREFIX = "decoder.base_model.model."
+
+
+def original_name(name: str) -> str:
+    """The original's name of a tensor of stage 2 (`tower.`, `projector.`, `decoder.`)."""
+    part, _, rest = name.partition(".")
+    if part == "tower":
+        child, _, rest = rest.partition(".")
+        return f"vision_model.{_TOWER_NUMBERS[child]}.{rest}"
+    if part == "projector":
+        return f"decoder.{rest}" if rest.startswith(("layers.", "norm.")) else rest
+    return f"llamacasual.base_model.model.{name.removeprefix(_LORA_PREFIX).replace('.default', '')}"
+
+
+def main(
+    tower: Annotated[Path, typer.Option(help="Stage 1's weights.")] = Path("data/training/tower/tower.safetensors"),
+    trained: Annotated[Path, typer.Option(help="Stage 2's weights.")] = Path("data/training/vqa/trained.safetensors"),
+    out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("serving/models/demo"),
+) -> None:
+    """Write `model.safetensors` and `config.json`."""
+    # Stage 2 changes the tower's convolutions; its BatchNorm is stage 1's.
+    state = {f"tower.{name}": tensor for name, tensor in load_file(tower).items()}
+    state |= load_file(trained)
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {
+        original_name(name): tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in sorted(state.items())
+        if not name.endswith("num_batches_tracked")
+    }
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    base, _ = load_smollm2()
+    config = MedVInTConfig(
+        vision_config=VISION, projector_config=PROJECTOR, text_config=base.config.to_dict(), stop_token_id=2
+    )
+    (out / "config.json").write_text(
+        json.dumps(
+            {
+                "model_type": "medvint",
+                "vision_config": config.vision_config,
+                "projector_config": config.projector_config,
+                "stop_token_id": config.stop_token_id,
+                "lora_rank": LORA_RANK,
+                "lora_alpha": LORA_ALPHA,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
+    size = (out / "model.safetensors").stat().st_size
+    typer.echo(f"{len(weights)} tensors, {size / 1e6:.1f} MB in {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

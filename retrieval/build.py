@@ -2,16 +2,42 @@
 
     build_index("sample", Path("data"))
     build_index("roco", Path("data"), Path("../shared/data/roco-captions"))
+    rebuild_index(Path("data"))
+
+Each batch becomes one Parquet shard, written whole or not at all; a build that was killed embeds only what no
+shard holds. Chroma is made from the shards at the end.
 """
 
-from collections.abc import Callable, Collection
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+
+from retrieval.corpora.licences import wanted_licences
+from retrieval.corpora.roco import RocoReport, download_roco, read_roco
+from retrieval.corpora.sample import SAMPLE, read_sample
+from retrieval.embedders import DemoEmbedder, Embedder
+from retrieval.errors import CorpusError, IndexMissingError
+from retrieval.figures import Figure
+from retrieval.store import BUILD_COMMAND, Store, digest
+
+CORPORA = ("sample", "roco")
+BATCH = 1024
+STEP = 128
+"""Figures embedded between two reports of progress."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(stage, done, total), stage one of "download", "embed", "index"."""
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What one build did; `skipped` counts rows of the corpus by reason ("licence CC BY-NC", "no caption", ...)."""
+    """What one build did; `skipped` counts rows of the corpus by reason ("licence CC BY-NC", "no caption", ...).
+
+    `total` is the number of figures in the whole index; `examples` names the first few rows of each reason.
+    """
 
     corpus: str
     added: int
@@ -19,10 +45,11 @@ class BuildReport:
     total: int
     seconds: float
     skipped: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
 
 
-Progress = Callable[[str, int, int], None]
-"""Called as progress(stage, done, total), stage one of "download", "embed", "index"."""
+def index_folder(data_dir: Path) -> Path:
+    return data_dir / "index"
 
 
 def build_index(
@@ -31,16 +58,129 @@ def build_index(
     path: Path | None = None,
     licences: Collection[str] | None = None,
     progress: Progress | None = None,
+    *,
+    chroma_url: str | None = None,
+    embedder: Embedder | None = None,
 ) -> BuildReport:
     """Add a corpus to the index at `data_dir/index`; running it again goes on where it stopped.
 
+    Where nothing has changed it returns within a fraction of a second and loads no model.
+
     Args:
         corpus: "sample" or "roco".
-        path: the corpus's folder; without it ROCO is downloaded, the sample comes with the package.
+        path: the corpus's folder (the sample: its file); without it ROCO is downloaded, the sample comes along.
         licences: licences to take, such as {"CC BY", "CC BY-NC"}; None takes the openly licensed ones.
         progress: see `Progress`.
+        chroma_url: a Chroma server to fill instead of the embedded one.
 
     Raises:
         RetrievalError: its subclasses say what is wrong in one sentence that a user can act on.
     """
-    raise NotImplementedError
+    if corpus not in CORPORA:
+        raise CorpusError(f'There is no corpus "{corpus}"; there are {" and ".join(CORPORA)}.')
+    started = time.monotonic()
+    store, embedder = Store(index_folder(data_dir)), embedder or DemoEmbedder()
+    report = RocoReport()
+    with store.writing():
+        store.check_embedder(embedder)
+        figures = list(_figures(corpus, data_dir, path, licences, report, progress))
+        known = store.digests(corpus)
+        live = {figure.figure_id: digest(figure) for figure in figures}
+        new = [figure for figure in figures if known.get(figure.figure_id) != live[figure.figure_id]]
+        _embed(store, corpus, new, embedder, progress)
+        if corpus == "sample" and licences is None:
+            # The sample comes along with the code: what a new version no longer has must go.
+            store.keep_only(corpus, live)
+        if not store.in_step() or not _whole(store, chroma_url):
+            store.rebuild_chroma(chroma_url, _stage(progress, "index"))
+        current = store.current()
+    return BuildReport(
+        corpus=corpus,
+        added=len(new),
+        already_there=len(figures) - len(new),
+        total=current.figures if current else 0,
+        seconds=time.monotonic() - started,
+        skipped=dict(report.skipped.most_common()),
+        examples=report.examples,
+    )
+
+
+def rebuild_index(
+    data_dir: Path,
+    progress: Progress | None = None,
+    *,
+    chroma_url: str | None = None,
+    embedder: Embedder | None = None,
+) -> BuildReport:
+    """Make Chroma anew from Parquet; captions that another embedder embedded are embedded anew first.
+
+    Raises:
+        IndexMissingError: there is nothing to rebuild.
+        IndexBusyError: another process is writing.
+    """
+    started = time.monotonic()
+    store, embedder = Store(index_folder(data_dir)), embedder or DemoEmbedder()
+    if not store.shards():
+        raise IndexMissingError(f"There is no index in {store.folder} yet: `{BUILD_COMMAND}` makes one.")
+    with store.writing():
+        embedded = store.reembed(embedder, STEP, _stage(progress, "embed"))
+        current = store.rebuild_chroma(chroma_url, _stage(progress, "index"))
+    return BuildReport(
+        corpus="all",
+        added=embedded,
+        already_there=current.figures - embedded,
+        total=current.figures,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _figures(
+    corpus: str,
+    data_dir: Path,
+    path: Path | None,
+    licences: Collection[str] | None,
+    report: RocoReport,
+    progress: Progress | None,
+) -> Iterator[Figure]:
+    if corpus == "roco":
+        folder = path or download_roco(data_dir / "downloads" / "roco", _stage(progress, "download"))
+        yield from read_roco(folder, licences, report)
+        return
+    wanted = None if licences is None else wanted_licences(licences)
+    for figure in read_sample(path or SAMPLE):
+        if wanted is None or figure.license in wanted:
+            yield figure
+        else:
+            report.skip(f"licence {figure.license}", figure.figure_id)
+
+
+def _embed(
+    store: Store, corpus: str, figures: list[Figure], embedder: Embedder, progress: Progress | None
+) -> None:
+    for start in range(0, len(figures), BATCH):
+        batch = figures[start : start + BATCH]
+        vectors = []
+        for step in range(0, len(batch), STEP):
+            if progress:
+                progress("embed", start + step, len(figures))
+            vectors.append(embedder.embed_texts([figure.caption for figure in batch[step : step + STEP]]))
+        store.append(corpus, batch, np.concatenate(vectors), embedder)
+    if figures and progress:
+        progress("embed", len(figures), len(figures))
+
+
+def _whole(store: Store, chroma_url: str | None) -> bool:
+    current = store.current()
+    if current is None:
+        return False
+    try:
+        store.open_collection(current, chroma_url)
+    except IndexMissingError:
+        return False
+    return True
+
+
+def _stage(progress: Progress | None, stage: str) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(stage, done, total)

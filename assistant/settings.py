@@ -21,26 +21,30 @@ class Settings(BaseSettings):
         env_prefix="MEDVINT_", env_file=".env", extra="ignore", env_ignore_empty=True, protected_namespaces=()
     )
 
-    model: str = Field(DEMO_MODEL, description="'demo', a folder with a converted model, or a hub id that vLLM serves")
-    model_url: AnyHttpUrl | None = Field(None, description="an OpenAI-compatible server that runs elsewhere")
-    model_api_key: SecretStr = Field(SecretStr("EMPTY"), description="its key, where it asks for one")
-    served_model_name: str = Field("medvint", description="the name under which the server knows the model")
-    captions_in_prompt: bool = Field(False, description="put similar captions into the prompt (not for the demo)")
-    max_answer_tokens: int = Field(256, ge=1)
-    model_timeout_s: float = Field(60, gt=0, description="longest silence of the model before a turn gives up")
+    model: str = Field(
+        default=DEMO_MODEL, description="'demo', a folder with a converted model, or a hub id that vLLM serves"
+    )
+    model_url: AnyHttpUrl | None = Field(default=None, description="an OpenAI-compatible server that runs elsewhere")
+    model_api_key: SecretStr = Field(default=SecretStr("EMPTY"), description="its key, where it asks for one")
+    served_model_name: str = Field(default="medvint", description="the name under which the server knows the model")
+    captions_in_prompt: bool = Field(
+        default=False, description="put similar captions into the prompt (not for the demo)"
+    )
+    max_answer_tokens: int = Field(default=256, ge=1)
+    model_timeout_s: float = Field(default=60, gt=0, description="longest silence of the model before a turn gives up")
 
     host: str = "127.0.0.1"
-    port: int = Field(7860, ge=1, le=65535)
-    model_port: int = Field(8000, ge=1, le=65535)
+    port: int = Field(default=7860, ge=1, le=65535)
+    model_port: int = Field(default=8000, ge=1, le=65535)
 
-    data_dir: Path = Field(Path("data"), description="all state; deleting it is a factory reset")
-    chroma_url: AnyHttpUrl | None = Field(None, description="a Chroma server, instead of the embedded one")
-    examples_dir: Path | None = Field(None, description="images and one CSV with columns image,question")
-    figures_shown: int = Field(6, ge=1, le=50, description="similar figures beside an answer")
+    data_dir: Path = Field(default=Path("data"), description="all state; deleting it is a factory reset")
+    chroma_url: AnyHttpUrl | None = Field(default=None, description="a Chroma server, instead of the embedded one")
+    examples_dir: Path | None = Field(default=None, description="images and one CSV with columns image,question")
+    figures_shown: int = Field(default=6, ge=1, le=50, description="similar figures beside an answer")
 
-    max_upload_mb: float = Field(20, gt=0)
-    max_pixels: int = Field(64_000_000, ge=1, description="rows x columns x frames")
-    max_question_chars: int = Field(2_000, ge=1)
+    max_upload_mb: float = Field(default=20, gt=0)
+    max_pixels: int = Field(default=64_000_000, ge=1, description="rows x columns x frames")
+    max_question_chars: int = Field(default=2_000, ge=1)
 
     @cached_property
     def model_base_url(self) -> str:

@@ -1,0 +1,241 @@
+"""REST: POST /api/ask, GET /healthz, GET /readyz. A thin skin over the chat turn.
+
+curl -F question="Which organ has a lesion?" -F image=@liver.png http://127.0.0.1:7860/api/ask
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
+
+from assistant.chat import Assistant, QuestionError, Turn
+from assistant.model import (
+    ConversationTooLongError,
+    ModelError,
+    ModelNotReadyError,
+    ModelRefusedError,
+    ModelTimeoutError,
+)
+from assistant.settings import Settings
+from assistant.uploads import (
+    ACCEPTED,
+    CleanImage,
+    NotAnImageError,
+    TooLargeError,
+    TruncatedImageError,
+    UnsupportedTypeError,
+    UploadError,
+    UploadLimits,
+    clean_upload,
+)
+
+logger = logging.getLogger(__name__)
+
+# Room beside the image for the question, the history and the multipart headers.
+FORM_OVERHEAD_BYTES = 512 * 1024
+MAX_HISTORY = 50
+
+_STATUS: dict[type[Exception], int] = {
+    NotAnImageError: 400,
+    TruncatedImageError: 400,
+    TooLargeError: 413,
+    UnsupportedTypeError: 415,
+    ConversationTooLongError: 400,
+    ModelRefusedError: 400,
+    ModelNotReadyError: 503,
+    ModelTimeoutError: 504,
+}
+_FORM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "question": {"type": "string"},
+                        "image": {"type": "string", "format": "binary", "description": ACCEPTED},
+                        "history": {
+                            "type": "string",
+                            "description": 'earlier exchanges as JSON: [{"question": "...", "answer": "..."}]; '
+                            "they are about the image that is sent along, if one is",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class RequestError(Exception):
+    """A request that cannot be read; the message is a sentence for its sender."""
+
+    code = "bad_request"
+
+
+class PastExchange(BaseModel):
+    """One element of `history`."""
+
+    question: str = Field(max_length=20_000)
+    answer: str = Field(max_length=20_000)
+
+
+_HISTORY = TypeAdapter(list[PastExchange])
+
+
+class ErrorBody(BaseModel):
+    """What every error looks like: `{"error": {"code", "message"}}`."""
+
+    class Detail(BaseModel):
+        code: str
+        message: str
+
+    error: Detail
+
+
+def error_response(code: str, message: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+
+
+def make_router(assistant: Assistant, settings: Settings) -> APIRouter:
+    """The routes over one assistant."""
+    router = APIRouter()
+    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 413, 415, 503, 504)}
+
+    @router.post("/api/ask", openapi_extra=_FORM_SCHEMA, responses=errors)
+    async def ask(request: Request) -> JSONResponse:
+        """Answer a question, about an image if one is sent."""
+        question, image, history = await _read(request, limits)
+        turn = await _last(assistant, question, image, history)
+        return JSONResponse(turn.to_dict())
+
+    @router.get("/healthz")
+    async def health() -> dict[str, str]:
+        """This process answers."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def ready() -> JSONResponse:
+        """Whether a question would be answered now: 200, or 503 with what is missing."""
+        model = await assistant.model.state()
+        index = await asyncio.to_thread(assistant.figures.problem)
+        is_ready = model.ready and not index
+        body = {
+            "status": "ready" if is_ready else "not ready",
+            "model": {"ready": model.ready, "name": model.name, "demo": model.is_demo},
+            "index": {"ready": not index, "problem": index},
+        }
+        return JSONResponse(body, status_code=200 if is_ready else 503)
+
+    @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
+    async def no_such_address(rest: str) -> JSONResponse:
+        return error_response("not_found", "There is no such address. POST /api/ask answers questions.", 404)
+
+    return router
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error under this app becomes JSON with a code and a sentence."""
+
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
+        return error_response(getattr(error, "code", "bad_request"), str(error), status)
+
+    async def http(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        return error_response(code, str(error.detail), error.status_code)
+
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        return error_response("bad_request", "The request could not be read. See /docs for its form.", 400)
+
+    async def unknown(request: Request, error: Exception) -> JSONResponse:
+        logger.error("Unexpected %s in %s", type(error).__name__, request.url.path, exc_info=error)
+        return error_response("internal_error", "Something went wrong here. It was logged; please try again.", 500)
+
+    for kind in (UploadError, QuestionError, ModelError, RequestError):
+        app.add_exception_handler(kind, known)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unknown)
+
+
+async def _last(assistant: Assistant, question: str, image: CleanImage | None, history: Sequence[Turn]) -> Turn:
+    last: Turn | None = None
+    async with aclosing(assistant.ask(question, image, history)) as turns:
+        async for turn in turns:
+            last = turn
+    assert last is not None
+    return last
+
+
+async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage | None, list[Turn]]:
+    form = await _bounded_form(request, limits)
+    try:
+        question, history = _text(form, "question"), _past(_text(form, "history"))
+        upload = form.get("image")
+        if isinstance(upload, str):
+            if upload:
+                raise RequestError("The field `image` has to be a file, not text.")
+            return question, None, history
+        if upload is None or not (upload.filename or upload.size):
+            return question, None, history
+        image = await asyncio.to_thread(clean_upload, await upload.read(), upload.filename or "", limits)
+        return question, image, history
+    finally:
+        await form.close()
+
+
+async def _bounded_form(request: Request, limits: UploadLimits) -> FormData:
+    """The multipart form, refused while it is read once it has grown over the limit."""
+    received = bytearray()
+    try:
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > limits.max_bytes + FORM_OVERHEAD_BYTES:
+                raise TooLargeError(
+                    f"The request is larger than {limits.max_bytes / 1024 / 1024:g} MB. Please send a smaller image."
+                )
+    except ClientDisconnect as error:
+        raise RequestError("The request ended before all of it had arrived.") from error
+
+    async def replay() -> Message:
+        return {"type": "http.request", "body": bytes(received), "more_body": False}
+
+    try:
+        # Parts of a form are limited to 1 MB by default, which counts only those that are not files.
+        return await Request(request.scope, replay).form(max_files=1, max_fields=8)
+    except HTTPException as error:
+        raise RequestError("The form could not be read. Send `question` and `image` as multipart/form-data.") from error
+
+
+def _text(form: FormData, name: str) -> str:
+    value = form.get(name)
+    if isinstance(value, UploadFile):
+        raise RequestError(f"The field `{name}` has to be text, not a file.")
+    return value or ""
+
+
+def _past(text: str) -> list[Turn]:
+    if not text.strip():
+        return []
+    try:
+        exchanges = _HISTORY.validate_json(text)
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise RequestError(
+            'The field `history` has to be a JSON list of {"question": "...", "answer": "..."}.'
+        ) from error
+    return [Turn(item.question, answer=item.answer) for item in exchanges[-MAX_HISTORY:]]

@@ -1,0 +1,61 @@
+"""The web application: the chat screen and the REST interface in one FastAPI.
+
+uvicorn --factory assistant.app:create_app --port 7860
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI
+
+from assistant.api import add_error_handlers, make_router
+from assistant.chat import Assistant
+from assistant.example_questions import read_examples
+from assistant.figure_search import FigureSearch
+from assistant.model import ModelClient
+from assistant.screen import build_screen
+from assistant.settings import Settings
+from assistant.theme import make_theme
+
+FOLDER = Path(__file__).parent
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The one factory of the web process; `settings` come from the environment if not given.
+
+    Raises ExamplesError if `examples_dir` is not in its form.
+    """
+    settings = settings or Settings()
+    model = ModelClient(settings)
+    assistant = Assistant(model, FigureSearch(settings), settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await model.close()
+
+    app = FastAPI(title="MedVInT assistant", lifespan=lifespan)
+    app.include_router(make_router(assistant, settings))
+    add_error_handlers(app)
+
+    # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
+    os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
+    screen = build_screen(assistant, settings, read_examples(settings.examples_dir))
+    screen.queue(max_size=64)
+    return gr.mount_gradio_app(
+        app,
+        screen,
+        path="/",
+        theme=make_theme(),
+        css=(FOLDER / "screen.css").read_text(encoding="utf-8"),
+        head=f"<script>{(FOLDER / 'screen.js').read_text(encoding='utf-8')}</script>",
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        show_error=False,
+        ssr_mode=False,
+        max_file_size=settings.max_upload_bytes,
+    )

@@ -1,0 +1,73 @@
+// What the page does without the server: the theme, the model's status line, copying an attribution, opening a figure.
+(() => {
+  const THEME = "medvint-theme";
+  const STATUS_EVERY_MS = 3000;
+
+  const setTheme = (dark) => document.body.classList.toggle("dark", dark);
+  const wantsDark = () => {
+    const asked = new URLSearchParams(location.search).get("__theme");
+    const kept = asked || localStorage.getItem(THEME);
+    return kept ? kept === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  };
+
+  const showStatus = (text, state) => {
+    const line = document.getElementById("status");
+    if (!line || (line.textContent === text && line.className === state)) return;
+    line.textContent = text;
+    line.className = state;
+  };
+
+  const showDemo = (isDemo) => {
+    const note = document.getElementById("demo-note");
+    const line = document.getElementById("model-line");
+    if (note && line) note.textContent = isDemo ? line.dataset.demoText : "";
+  };
+
+  const askStatus = async () => {
+    try {
+      const answer = await fetch("readyz", { cache: "no-store" });
+      const { model, index } = await answer.json();
+      if (!model.ready) showStatus("the model is not ready: it is starting or has stopped; the conversation is kept", "problem");
+      else if (!index.ready) showStatus(`${model.name}, without figures: ${index.problem}`, "problem");
+      else showStatus(`model: ${model.name}`, "ready");
+      if (model.ready) showDemo(model.demo);
+    } catch {
+      showStatus("this page has lost its server; the conversation is kept", "problem");
+    }
+  };
+
+  const showFigure = (id) => {
+    const card = document.getElementById(id);
+    if (!card) return;
+    card.closest("details")?.setAttribute("open", "");
+    card.scrollIntoView({ block: "nearest" });
+    document.querySelectorAll(".figure-card.chosen").forEach((other) => other.classList.remove("chosen"));
+    card.classList.add("chosen");
+    card.focus({ preventScroll: true });
+  };
+
+  document.addEventListener("click", async (event) => {
+    const target = event.target instanceof Element ? event.target : null;
+    const marker = target?.closest('a[href^="#figure-"]');
+    if (marker) {
+      event.preventDefault();
+      event.stopPropagation();
+      showFigure(marker.getAttribute("href").slice(1));
+    } else if (target?.closest("#theme-toggle")) {
+      const dark = !document.body.classList.contains("dark");
+      localStorage.setItem(THEME, dark ? "dark" : "light");
+      setTheme(dark);
+    } else if (target?.closest("[data-copy]")) {
+      const button = target.closest("[data-copy]");
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.textContent = "copied";
+      setTimeout(() => (button.textContent = "copy attribution"), 2000);
+    }
+  }, true);
+
+  addEventListener("load", () => {
+    setTheme(wantsDark());
+    askStatus();
+    setInterval(askStatus, STATUS_EVERY_MS);
+  });
+})();

@@ -1,0 +1,98 @@
+"""The chat screen: Gradio's parts and their wiring. What happens is in `session`, what is shown in `render`."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from assistant import render
+from assistant.chat import Assistant
+from assistant.example_questions import Example
+from assistant.session import Session
+from assistant.settings import Settings
+
+FOLDER = Path(__file__).parent
+STUDY_AID = "Study aid. Not for diagnosis. Answers can be wrong; check them against the sources."
+DEMO = (
+    "Small demonstration model: it names modality, region and common findings in radiology images, and is often wrong."
+)
+CANNOT = "It cannot measure, compare with earlier images, or judge a real patient's case."
+HOUR_S = 3600
+CONCURRENT_TURNS = 16
+
+
+def build_screen(assistant: Assistant, settings: Settings, examples: list[Example]) -> gr.Blocks:
+    """The page. Uploaded and shown images are deleted from its cache after a day."""
+    with gr.Blocks(
+        title="MedVInT assistant",
+        analytics_enabled=False,
+        fill_width=True,
+        fill_height=True,
+        delete_cache=(HOUR_S, 24 * HOUR_S),
+    ) as screen:
+        turns = gr.State([])
+        with gr.Row(elem_id="top"):
+            gr.HTML(_header(settings), elem_id="header")
+            new_chat = gr.Button("New chat", elem_id="new-chat", size="sm", scale=0, min_width=96)
+        with gr.Row(elem_id="main", equal_height=False):
+            with gr.Column(scale=3, elem_id="chat-column", min_width=320):
+                chatbot = gr.Chatbot(
+                    elem_id="chat",
+                    label="Conversation",
+                    show_label=False,
+                    height="100%",
+                    buttons=["copy"],
+                    layout="bubble",
+                    feedback_options=None,
+                    latex_delimiters=[],
+                    placeholder=_invitation(settings),
+                    examples=[_example(example) for example in examples],  # type: ignore[misc]
+                )
+                box = gr.MultimodalTextbox(
+                    elem_id="question",
+                    label="Question",
+                    show_label=False,
+                    placeholder="Ask about an image, or ask a question",
+                    file_types=["image", ".dcm"],
+                    file_count="single",
+                    sources=["upload"],
+                    max_plain_text_length=10 * settings.max_question_chars,
+                    autofocus=True,
+                )
+            with gr.Column(scale=2, elem_id="evidence-column", min_width=320):
+                panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
+        gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
+
+        session = Session(assistant, settings, chatbot)
+        outputs: list[Any] = [chatbot, panel, box, turns]
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        asked = box.submit(
+            session.ask, [box, turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
+        clicked = chatbot.example_select(
+            session.ask_example, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
+        box.stop(session.stopped, [turns], outputs, cancels=[asked, clicked], queue=False, **quiet)
+        new_chat.click(session.start_again, None, outputs, cancels=[asked, clicked], queue=False, **quiet)
+    return screen
+
+
+def _header(settings: Settings) -> str:
+    is_demo = "true" if settings.is_demo else "false"
+    return (
+        '<div class="title"><h1>MedVInT assistant</h1>'
+        f'<p id="model-line" data-demo="{is_demo}" data-demo-text="{DEMO}">'
+        '<span id="status" role="status" class="waiting">asking for the model</span>'
+        f'<span id="demo-note">{DEMO if settings.is_demo else ""}</span></p></div>'
+        '<button type="button" id="theme-toggle" aria-label="Switch between light and dark">light / dark</button>'
+    )
+
+
+def _invitation(settings: Settings) -> str:
+    can = "Ask about a medical image, or ask a question. Beside each answer stand similar figures from articles."
+    return f'<div class="invitation"><p>{can}</p><p class="small">{CANNOT}</p></div>'
+
+
+def _example(example: Example) -> dict[str, Any]:
+    path = str(example.image)
+    return {"text": example.question, "display_text": example.question, "icon": path, "files": [path]}

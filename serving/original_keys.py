@@ -1,0 +1,118 @@
+"""The names of the original MedVInT-TD's tensors, and what its weights say about its shape.
+
+Original: github.com/xiaoman-zhang/PMC-VQA, `QA_model` (children of the tower are numbered there, and
+the decoder is called `llamacasual`). Ours: `serving.medvint.modeling`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TOWER_CHILDREN = {
+    "0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3",
+    "10": "layer1", "11": "layer2", "12": "layer3",
+}  # fmt: skip
+
+# Original name -> ours, first match wins. An empty name: known, and not needed.
+_RENAMES: tuple[tuple[str, str], ...] = (
+    (r".*\.rotary_emb\.inv_freq", ""),  # transformers before 4.32 saved it; it follows from the config
+    (r".*\.embeddings\.position_ids", ""),  # likewise for CLIP
+    (r".*\.num_batches_tracked", ""),  # only training with momentum=None reads it
+    (r"vision_model\.vision_model\.(.+)", r"vision_tower.vision_model.\1"),
+    (r"vision_model\.(embeddings|pre_layrnorm|encoder|post_layernorm)\.(.+)", r"vision_tower.vision_model.\1.\2"),
+    (r"decoder\.(layers|norm)\.(.+)", r"projector.\1.\2"),
+    (r"(query_embed|fc_l1|fc_l2|patch_norm|input_proj|output_norm)\.(.+)", r"projector.\1.\2"),
+    (r"llamacasual\.(?:base_model\.model\.)?(model|lm_head)\.(.+)", r"language_model.\1.\2"),
+)
+_TOWER = re.compile(r"vision_model\.(\d+)\.(.+)")
+_LORA = re.compile(r"(?P<module>language_model\..+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+
+
+@dataclass
+class OriginalKeys:
+    """Names of a checkpoint, sorted by what they are.
+
+    `weights` and `lora_a`, `lora_b` lead from our names (for LoRA: of the module that it changes) to the
+    checkpoint's; `unused` are known and not needed; `unknown` belong to no MedVInT-TD.
+    """
+
+    weights: dict[str, str] = field(default_factory=dict)
+    lora_a: dict[str, str] = field(default_factory=dict)
+    lora_b: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+def our_name(key: str) -> str | None:
+    """Our name of an original tensor; "" where it is not needed, None where it is unknown."""
+    # New PEFT wraps a layer that it changes: q_proj.base_layer.weight.
+    key = key.replace(".base_layer.", ".")
+    for pattern, ours in _RENAMES:
+        match = re.fullmatch(pattern, key)
+        if match:
+            return match.expand(ours)
+    tower = _TOWER.fullmatch(key)
+    if tower and tower[1] in TOWER_CHILDREN:
+        return f"vision_tower.{TOWER_CHILDREN[tower[1]]}.{tower[2]}"
+    return None
+
+
+def sort_keys(keys: list[str]) -> OriginalKeys:
+    """Give every tensor of a checkpoint its place."""
+    found = OriginalKeys()
+    for key in keys:
+        name = our_name(key)
+        if name is None:
+            found.unknown.append(key)
+        elif not name:
+            found.unused.append(key)
+        elif lora := _LORA.fullmatch(name):
+            (found.lora_a if lora["side"] == "A" else found.lora_b)[lora["module"]] = key
+        elif name in found.weights:
+            found.unknown.append(key)  # two originals for one tensor: only one can be right
+        else:
+            found.weights[name] = key
+    return found
+
+
+def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """`vision_config` of a checkpoint, from our names and shapes.
+
+    PMC-CLIP's image size is not in the weights: the original's 512. The head width of a vision
+    transformer is not either: CLIP's 64.
+    """
+    prefix = "vision_tower.vision_model."
+    position = shapes.get(f"{prefix}embeddings.position_embedding.weight")
+    if position is None:
+        layers = [_count(shapes, rf"vision_tower\.layer{stage}\.(\d+)\..+") for stage in (1, 2, 3)]
+        stem = shapes.get("vision_tower.conv3.weight", (64,))
+        return {"kind": "pmc_clip", "image_size": 512, "layers": layers, "width": stem[0]}
+    patch_size = shapes[f"{prefix}embeddings.patch_embedding.weight"][-1]
+    return {
+        "kind": "clip",
+        "image_size": patch_size * round((position[0] - 1) ** 0.5),
+        "patch_size": patch_size,
+        "hidden_size": position[1],
+        "intermediate_size": shapes[f"{prefix}encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": _count(shapes, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\..+"),
+        "num_attention_heads": position[1] // 64,
+    }
+
+
+def read_projector_config(shapes: Mapping[str, tuple[int, ...]], num_heads: int) -> dict[str, Any]:
+    """`projector_config` of a checkpoint; the number of heads is not in the weights."""
+    queries = shapes.get("projector.query_embed.weight")
+    if queries is None:
+        return {"kind": "mlp"}
+    return {
+        "kind": "transformer",
+        "num_queries": queries[0],
+        "num_layers": _count(shapes, r"projector\.layers\.(\d+)\..+"),
+        "num_heads": num_heads,
+        "intermediate_size": shapes.get("projector.layers.0.linear1.weight", (queries[1],))[0],
+    }
+
+
+def _count(names: Mapping[str, Any], pattern: str) -> int:
+    return len({match[1] for name in names if (match := re.fullmatch(pattern, name))})

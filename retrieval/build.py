@@ -154,9 +154,7 @@ def _figures(
             report.skip(f"licence {figure.license}", figure.figure_id)
 
 
-def _embed(
-    store: Store, corpus: str, figures: list[Figure], embedder: Embedder, progress: Progress | None
-) -> None:
+def _embed(store: Store, corpus: str, figures: list[Figure], embedder: Embedder, progress: Progress | None) -> None:
     for start in range(0, len(figures), BATCH):
         batch = figures[start : start + BATCH]
         vectors = []

@@ -1,7 +1,7 @@
 """Embedders: images and texts into one space, one protocol.
 
-    MiniLmEmbedder().embed_texts(["chest radiograph"])               # [1, 384]
-    DemoEmbedder().embed_images([image]) @ DemoEmbedder().embed_texts(["brain MRI"]).T
+MiniLmEmbedder().embed_texts(["chest radiograph"])               # [1, 384]
+DemoEmbedder().embed_images([image]) @ DemoEmbedder().embed_texts(["brain MRI"]).T
 """
 
 import threading

@@ -1,8 +1,8 @@
 """What travels through retrieval: a figure of an article, and a hit that found it.
 
-    figure = Figure("PMC5665693/cureus-i01", "PMC5665693", "cureus-i01", "", "Axial image ...", "CC BY",
-                    article_url("PMC5665693"), "roco")
-    Figure.from_dict(figure.to_dict()) == figure
+figure = Figure("PMC5665693/cureus-i01", "PMC5665693", "cureus-i01", "", "Axial image ...", "CC BY",
+                article_url("PMC5665693"), "roco")
+Figure.from_dict(figure.to_dict()) == figure
 """
 
 import re

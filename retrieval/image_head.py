@@ -8,6 +8,7 @@ numbers a picture; the head is trained against sentences in MiniLM's space, whic
 (`retrieval/train_image_head.py`).
 """
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def load_tower(file: Path) -> PmcClipTower:
     tower = PmcClipTower()
     try:
         with safe_open(file, "pt") as weights:
-            state = {tower_key(key): weights.get_tensor(key).float() for key in weights.keys() if is_tower(key)}  # noqa: SIM118
+            state = {tower_key(key): _rounded(weights.get_tensor(key)) for key in weights.keys() if is_tower(key)}  # noqa: SIM118
         tower.load_state_dict(_with_counters(state, tower))
     except FileNotFoundError:
         raise WeightsMissingError(f"{file} is missing: images cannot be searched without the demo's weights.") from None
@@ -96,6 +97,20 @@ def tower_key(key: str) -> str:
         return key
     number, _, rest = key.removeprefix(TOWER_PREFIX).partition(".")
     return f"{TOWER_CHILDREN[int(number)]}.{rest}" if number.isdigit() else f"{number}.{rest}"
+
+
+def fingerprint(tower: PmcClipTower) -> str:
+    """Of the tower's weights in bfloat16, whatever file they came from."""
+    sha = hashlib.sha256()
+    for key, value in sorted(tower.state_dict().items()):
+        if not key.endswith("num_batches_tracked"):
+            sha.update(key.encode() + value.to(torch.bfloat16).contiguous().view(torch.int16).numpy().tobytes())
+    return sha.hexdigest()[:16]
+
+
+def _rounded(value: torch.Tensor) -> torch.Tensor:
+    # The tower ships in bfloat16; the head must be trained on exactly what it will see.
+    return value.to(torch.bfloat16).float() if value.is_floating_point() else value
 
 
 def _with_counters(state: dict[str, torch.Tensor], tower: nn.Module) -> dict[str, torch.Tensor]:
@@ -122,13 +137,23 @@ class ImageEncoder:
         return np.concatenate(vectors)
 
 
-def load_head(file: Path) -> ImageHead:
+def load_head(file: Path, tower: str | None = None) -> ImageHead:
     """
+    Args:
+        tower: the fingerprint of the tower that is to be used; None does not check it.
+
     Raises:
-        WeightsMissingError: no such file, or not a head's weights.
+        WeightsMissingError: no such file, not a head's weights, or a head that was trained on another tower.
     """
     head = ImageHead()
     try:
+        with safe_open(file, "pt") as weights:
+            trained_on = (weights.metadata() or {}).get("tower", "")
+        if tower is not None and trained_on != tower:
+            raise WeightsMissingError(
+                f"{file} was trained on another tower ({trained_on or 'unnamed'}) than the one in use ({tower}): "
+                "`python -m retrieval.train_image_head` trains it anew."
+            )
         head.load_state_dict({key: value.float() for key, value in load_file(file).items()})
     except FileNotFoundError:
         raise WeightsMissingError(f"{file} is missing: images cannot be searched without it.") from None
@@ -138,4 +163,9 @@ def load_head(file: Path) -> ImageHead:
 
 
 def load_image_encoder(tower: Path, head: Path) -> ImageEncoder:
-    return ImageEncoder(load_tower(tower), load_head(head))
+    """
+    Raises:
+        WeightsMissingError: either file is missing, or they do not belong together.
+    """
+    network = load_tower(tower)
+    return ImageEncoder(network, load_head(head, fingerprint(network)))

@@ -240,9 +240,7 @@ class Store:
         if progress and done < total:
             progress(total, total)
         before = self.current()
-        current = Current(
-            generation, done, _schema_value(first, "embedder"), int(_schema_value(first, "dim")), shards
-        )
+        current = Current(generation, done, _schema_value(first, "embedder"), int(_schema_value(first, "dim")), shards)
         partial = self.current_file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(current), indent=2), encoding="utf-8")
         partial.replace(self.current_file)

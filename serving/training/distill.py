@@ -3,12 +3,14 @@
 PMC-CLIP's own weights cannot be had without a model hub, and 450 films are too few to train a
 ResNet from nothing. EfficientNet-lite0 (a package carries it, Apache-2.0) is the teacher: the
 tower learns its last feature map on every training image at hand. A small question-answering head
-on SLAKE and VQA-RAD (train splits) adds what ImageNet does not know; the head is thrown away.
+on SLAKE and VQA-RAD (train splits) adds what ImageNet does not know; stage 2 starts from its view
+of the patches.
 
     python -m serving.training.distill --data ../shared/data --out data/training/tower
     # interrupt at any time, the same command goes on from the last checkpoint
 
-Writes `tower.safetensors` (moving average of the weights), `checkpoint.pt` and `log.jsonl`.
+Writes `tower.safetensors` and `answer_head.safetensors` (moving averages of the weights),
+`checkpoint.pt` and `log.jsonl`.
 """
 
 import json
@@ -260,8 +262,9 @@ def main(
                 }
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 checkpoint.with_suffix(".tmp").replace(checkpoint)
-                tower = {k: v.contiguous() for k, v in average.module.tower.state_dict().items()}
-                save_file(tower, out / "tower.safetensors")
+                for part, file in (("tower", "tower"), ("answers", "answer_head")):
+                    weights = average.module.get_submodule(part).state_dict()
+                    save_file({k: v.contiguous() for k, v in weights.items()}, out / f"{file}.safetensors")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,125 @@
+"""`medvint index`: build the index of figures, and search it."""
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from assistant.commands.errors import CommandError, print_json, read_file
+
+if TYPE_CHECKING:
+    from retrieval.figures import Hit
+
+app = typer.Typer(no_args_is_help=True, help="Build the index of PubMed Central figures, and search it.")
+
+
+class Corpus(StrEnum):
+    """Corpora that there is a reader for."""
+
+    sample = "sample"
+    roco = "roco"
+
+
+@app.command()
+def build(
+    corpus: Annotated[Corpus, typer.Argument(help="sample: the figures in this repository; roco: ROCO's captions.")],
+    path: Annotated[
+        Path | None, typer.Option(help="The corpus's folder; without it ROCO is downloaded from its repository.")
+    ] = None,
+    licences: Annotated[
+        list[str] | None,
+        typer.Option(help='A licence to take, such as "CC BY-NC"; may be repeated. Without it: the open ones.'),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+) -> None:
+    """Add a corpus to the index; running it again goes on where it stopped.
+
+    Malformed rows are counted and reported. Examples:
+
+    \b
+      medvint index build sample
+      medvint index build roco --path ~/roco-dataset
+      medvint index build roco --licences "CC BY" --licences "CC BY-NC"
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from assistant.settings import Settings
+    from retrieval.build import build_index
+
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {}
+        said: dict[str, int] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+            tenth = 10 * done // max(total, 1)
+            if not console.is_terminal and said.get(stage) != tenth:
+                said[stage] = tenth
+                print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+
+        report = build_index(
+            corpus.value, Settings().data_dir, path, set(licences) if licences else None, progress=show
+        )
+    if json:
+        print_json(asdict(report))
+        return
+    typer.echo(
+        f"{report.corpus}: {report.added} figures added, {report.already_there} were there; "
+        f"{report.total} in the index ({report.seconds:.0f} s)"
+    )
+    for reason, count in sorted(report.skipped.items(), key=lambda item: -item[1]):
+        typer.echo(f"   left out: {count} ({reason})")
+
+
+@app.command()
+def search(
+    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[Path | None, typer.Option(help="An image to find similar figures to.")] = None,
+    k: Annotated[int, typer.Option("-k", help="How many figures.", min=1, max=100)] = 5,
+    json: Annotated[bool, typer.Option("--json", help="The hits as JSON on standard output.")] = False,
+) -> None:
+    """Find figures by words, by an image, or by both. Examples:
+
+    \b
+      medvint index search "left pneumothorax" -k 5
+      medvint index search --image chest.png
+      medvint index search "effusion" --image chest.dcm --json
+    """
+    if not words and image is None:
+        raise CommandError('Give words, an image, or both: medvint index search "pneumothorax" --image chest.png')
+    data = read_file(image) if image else None
+
+    from assistant.settings import Settings
+    from assistant.uploads import UploadLimits, clean_upload
+    from retrieval.search import open_search
+
+    settings = Settings()
+    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+    picture = clean_upload(data, image.name, limits).image if data is not None and image else None
+    chroma_url = str(settings.chroma_url) if settings.chroma_url else None
+    hits = open_search(settings.data_dir, chroma_url).search(words, picture, k)
+    if json:
+        print_json([hit.to_dict() for hit in hits])
+    elif not hits:
+        typer.echo("Nothing similar is in the index.")
+    for hit in hits if not json else []:
+        typer.echo(hit_text(hit))
+
+
+def hit_text(hit: "Hit") -> str:
+    """A hit as four short lines: place, figure, caption, licence and article."""
+    figure = hit.figure
+    described = " (described by us)" if figure.caption_by == "medvint" else ""
+    return (
+        f"{hit.rank}. {figure.figure_id}  {hit.score:.2f}, found by {' and '.join(hit.found_by)}\n"
+        f"   {figure.caption}{described}\n"
+        f"   {figure.license} · {figure.article_url}"
+    )

@@ -23,6 +23,8 @@ def in_words(error: Exception) -> str | None:
     The packages raise exception types of their own, each with a message for users, so the module that defines the type
     decides; libraries need not be imported for it.
     """
+    if isinstance(error, ExceptionGroup):
+        return in_words(error.exceptions[0])
     if type(error).__module__.split(".")[0] in OUR_PACKAGES:
         return str(error)
     if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotADirectoryError):

@@ -1,6 +1,5 @@
 """`medvint serve`: the model behind vLLM's OpenAI API."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,8 @@ from typing import Annotated
 import typer
 
 from assistant.commands.errors import CommandError
+
+DEMO_MODEL = "demo"
 
 
 class Dtype(StrEnum):
@@ -26,6 +27,9 @@ def serve(
     port: Annotated[int | None, typer.Option(help="MEDVINT_MODEL_PORT; 8000.", min=1, max=65535)] = None,
     host: Annotated[str, typer.Option(help="0.0.0.0 lets other machines ask.")] = "127.0.0.1",
     dtype: Annotated[Dtype, typer.Option(help="auto: what suits the machine.")] = Dtype.auto,
+    lora: Annotated[
+        Path | None, typer.Option(help="An adapter that was left apart, served beside the model as medvint-lora.")
+    ] = None,
     show: Annotated[bool, typer.Option("--show", help="Print vLLM's command and do not run it.")] = False,
 ) -> None:
     """Serve a model through vLLM until Ctrl-C. Examples:
@@ -37,23 +41,22 @@ def serve(
     """
     import shlex
 
-    from serving.server import vllm_command, vllm_environment
-
     from assistant.settings import Settings
+    from serving import server
 
     settings = Settings()
     name = model or settings.model
-    path = str(settings.model_dir) if name == "demo" else str(Path(name).expanduser())
-    if not Path(path).is_dir() and (name == "demo" or path.startswith((".", "/"))):
+    path = str(settings.model_dir) if name == DEMO_MODEL else str(Path(name).expanduser())
+    if not Path(path).is_dir() and (name == DEMO_MODEL or path.startswith((".", "/"))):
         raise CommandError(
             "The demo model is not assembled yet; `medvint up` does it."
-            if name == "demo"
+            if name == DEMO_MODEL
             else f"{path} is not a folder. `medvint convert --help` says how one is made."
         )
-    command = vllm_command(path, host, port or settings.model_port, dtype.value)
-    environment = vllm_environment()
+    if lora is not None and not lora.is_dir():
+        raise CommandError(f"{lora} is not a folder.")
+    model_port = port or settings.model_port
     if show:
-        typer.echo(" ".join([*(f"{key}={value}" for key, value in environment.items()), shlex.join(command)]))
+        typer.echo(shlex.join(server.vllm_command(path, host, model_port, dtype.value, lora=lora)))
         return
-    # In place of this process, so that whoever stops it stops vLLM.
-    os.execvpe(command[0], command, {**os.environ, **environment})  # noqa: S606
+    server.serve(path, host, model_port, dtype.value, lora=lora)

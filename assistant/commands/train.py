@@ -1,21 +1,37 @@
-"""`medvint train`: the script that made the demo's weights."""
+"""`medvint train`: the scripts that made the demo's weights."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from assistant.commands.errors import CommandError
+
+
+class TrainingStage(StrEnum):
+    """The two stages, in their order."""
+
+    tower = "tower"
+    vqa = "vqa"
+
 
 def train(
+    stage: Annotated[TrainingStage, typer.Argument(help="tower: the image tower; vqa: projector and LoRA on it.")],
     data: Annotated[Path, typer.Option(help="The folder that holds the training sets.")],
-    out: Annotated[Path, typer.Option(help="Where checkpoints, log and weights go.")],
-    seed: Annotated[int, typer.Option(help="The same seed on the same machine gives the same weights.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where checkpoints, log and weights go.")] = Path("data/training"),
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 1,
 ) -> None:
-    """Train the demo model; running it again with the same folder goes on where it stopped. Example:
+    """Train one stage of the demo model, or go on where it stopped.
+
+    It needs the packages of requirements-dev.txt (`make setup-dev`) and takes hours on two cores. Example:
 
     \b
-      medvint train --data ~/medical-vqa --out data/training/demo
+      medvint train tower --data ~/medical-data
+      medvint train vqa --data ~/medical-data
     """
-    from serving.training.train import train as train_model
+    if not data.is_dir():
+        raise CommandError(f"The folder {data} does not exist.")
+    from serving.training.train import train as run_stage
 
-    train_model(data, out, seed=seed)
+    run_stage(stage.value, data, out, seed)

@@ -34,6 +34,7 @@ def test_a_free_port_passes(free_port):
 
 def test_a_port_that_was_in_use_a_moment_ago_passes():
     with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]

@@ -130,21 +130,29 @@ def make_router(assistant: Assistant, settings: Settings) -> APIRouter:
     @router.get("/readyz")
     async def ready() -> JSONResponse:
         """Whether a question would be answered now: 200, or 503 with what is missing."""
-        model = await assistant.model.state()
-        index = await asyncio.to_thread(assistant.figures.problem)
-        is_ready = model.ready and not index
-        body = {
-            "status": "ready" if is_ready else "not ready",
-            "model": {"ready": model.ready, "name": model.name, "demo": model.is_demo},
-            "index": {"ready": not index, "problem": index},
-        }
-        return JSONResponse(body, status_code=200 if is_ready else 503)
+        body = await _status(assistant)
+        return JSONResponse(body, status_code=200 if body["status"] == "ready" else 503)
+
+    @router.get("/api/status")
+    async def status() -> JSONResponse:
+        """The same for the page, which asks every few seconds: "not ready" is an answer and no failure."""
+        return JSONResponse(await _status(assistant))
 
     @router.api_route("/api/{rest:path}", methods=["GET", "POST", "PUT", "DELETE"], include_in_schema=False)
     async def no_such_address(rest: str) -> JSONResponse:
         return error_response("not_found", "There is no such address. POST /api/ask answers questions.", 404)
 
     return router
+
+
+async def _status(assistant: Assistant) -> dict[str, Any]:
+    model = await assistant.model.state()
+    problem = await asyncio.to_thread(assistant.figures.problem)
+    return {
+        "status": "ready" if model.ready and not problem else "not ready",
+        "model": {"ready": model.ready, "name": model.name, "demo": model.is_demo},
+        "index": {"ready": not problem, "problem": problem},
+    }
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -50,8 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         screen,
         path="/",
         theme=make_theme(),
-        css=(FOLDER / "screen.css").read_text(encoding="utf-8"),
-        head=f"<script>{(FOLDER / 'screen.js').read_text(encoding='utf-8')}</script>",
+        head=_page_head(),
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -59,3 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ssr_mode=False,
         max_file_size=settings.max_upload_bytes,
     )
+
+
+def _page_head() -> str:
+    style, script = ((FOLDER / f"screen.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return f"<style>{style}</style><script>{script}</script>"

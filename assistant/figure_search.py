@@ -27,7 +27,7 @@ class FigureSearch:
 
     def stage(self) -> str:
         """What a screen says while a search runs."""
-        return "searching the figures"
+        return "searching the figures" if self._search is None else f"searching {len(self._search):,} figures"
 
     def open(self) -> Search:
         """The opened index. Raises RetrievalError, in one sentence that a user can act on."""

@@ -141,7 +141,7 @@ class ModelClient:
         except (openai.APIError, httpx.HTTPError) as error:
             self._remember(ready=False)
             raise ModelNotReadyError(
-                "The model does not answer at the moment. Your question is kept; please ask again when it is ready."
+                "The model does not answer: it is starting or has stopped. Please ask again when it is ready."
             ) from error
 
     async def close(self) -> None:

@@ -25,9 +25,9 @@
 
   const askStatus = async () => {
     try {
-      const answer = await fetch("readyz", { cache: "no-store" });
+      const answer = await fetch("api/status", { cache: "no-store" });
       const { model, index } = await answer.json();
-      if (!model.ready) showStatus("the model is not ready: it is starting or has stopped; the conversation is kept", "problem");
+      if (!model.ready) showStatus("the model is starting or has stopped; the conversation is kept", "problem");
       else if (!index.ready) showStatus(`${model.name}, without figures: ${index.problem}`, "problem");
       else showStatus(`model: ${model.name}`, "ready");
       if (model.ready) showDemo(model.demo);
@@ -65,9 +65,13 @@
     }
   }, true);
 
-  addEventListener("load", () => {
+  const start = () => {
+    if (!document.getElementById("status")) return setTimeout(start, 100);
     setTheme(wantsDark());
+    // On a phone the keyboard would cover the examples.
+    if (innerWidth > 900) document.querySelector("#question textarea")?.focus({ preventScroll: true });
     askStatus();
     setInterval(askStatus, STATUS_EVERY_MS);
-  });
+  };
+  start();
 })();

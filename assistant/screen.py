@@ -57,7 +57,6 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
                     file_count="single",
                     sources=["upload"],
                     max_plain_text_length=10 * settings.max_question_chars,
-                    autofocus=True,
                 )
             with gr.Column(scale=2, elem_id="evidence-column", min_width=320):
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
@@ -72,6 +71,8 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
         clicked = chatbot.example_select(
             session.ask_example, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
+        for event in (asked, clicked):
+            event.failure(session.failed, [turns], outputs, queue=False, **quiet)
         box.stop(session.stopped, [turns], outputs, cancels=[asked, clicked], queue=False, **quiet)
         new_chat.click(session.start_again, None, outputs, cancels=[asked, clicked], queue=False, **quiet)
     return screen

@@ -69,6 +69,12 @@ class Session:
             turns = [*turns[:-1], said]
         return self._update(turns, _idle())
 
+    def failed(self, turns: list[Turn]) -> Update:
+        """Something broke that has no words of its own; Gradio has logged it. The box must not stay locked."""
+        turns = [turn for turn in turns if turn.answer]
+        gr.Warning("Something went wrong here. It was logged; please ask again.")
+        return self._update(turns, _idle())
+
     def start_again(self) -> Update:
         """A new chat."""
         return self._update([], _idle())
@@ -88,9 +94,10 @@ class Session:
                     yield self._update([*turns, turn], _BUSY if turn.stage else _idle(), waited_s=now - started)
         except (QuestionError, ModelError) as error:
             # The turn stays with what was said; the question goes back into the box to be sent again.
-            keep = [*turns, turn] if turn.answer else turns
+            keep = [*turns, replace(turn, stage="")] if turn.answer else turns
             file = self._save(image) if image and not turn.answer else None
-            yield self._update([*turns, turn], _idle(question, file), problem=str(error), keep=keep)
+            kept = "What it had said is kept." if turn.answer else "Your question is kept in the box below."
+            yield self._update([*turns, turn], _idle(question, file), problem=f"{error} {kept}", keep=keep)
 
     def _update(
         self,

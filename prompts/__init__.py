@@ -1,7 +1,7 @@
 """Prompt templates with a version, so that an answer can record which one made it.
 
-    load("medvint_chat").version
-    load("choice").render(question="Which plane?", choices=(" A:axial ", " B:coronal "))
+load("medvint_chat").version
+load("choice").render(question="Which plane?", choices=(" A:axial ", " B:coronal "))
 """
 
 import re

@@ -211,9 +211,7 @@ def _has_embedding(weights: dict[str, Loader]) -> bool:
     return "language_model.model.embed_tokens.weight" in weights
 
 
-def _configuration(
-    folder: Path, decoder: Decoder, weights: dict[str, Loader], num_heads: int | None
-) -> MedVInTConfig:
+def _configuration(folder: Path, decoder: Decoder, weights: dict[str, Loader], num_heads: int | None) -> MedVInTConfig:
     beside = folder / "config.json"
     given = json.loads(beside.read_text()) if beside.is_file() else {}
     if given.get("model_type") == "medvint":
@@ -227,7 +225,8 @@ def _configuration(
     return MedVInTConfig(
         vision_config=vision,
         projector_config=projector,
-        text_config=decoder.config.to_dict(),
+        # Without where it was read from: a path of the machine that converted is nobody's business.
+        text_config={key: value for key, value in decoder.config.to_dict().items() if "name_or_path" not in key},
         stop_token_id=given.get("stop_token_id", 1),
         architectures=["MedVInTForConditionalGeneration"],
     )
@@ -287,9 +286,7 @@ def _adapter(keys: OriginalKeys, tensors: dict[str, Loader]) -> dict[str, tuple[
     return {module: (tensors[keys.lora_a[module]](), tensors[keys.lora_b[module]]()) for module in keys.lora_a}
 
 
-def _check_adapter(
-    module: str, lora_a: torch.Tensor, lora_b: torch.Tensor, weights: dict[str, Loader]
-) -> None:
+def _check_adapter(module: str, lora_a: torch.Tensor, lora_b: torch.Tensor, weights: dict[str, Loader]) -> None:
     if f"{module}.weight" not in weights:
         raise UnknownKeysError(f"LoRA changes {module}, which the language model has not.")
     shape = tuple(weights[f"{module}.weight"]().shape)

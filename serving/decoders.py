@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -48,6 +49,8 @@ class Decoder:
             DecoderError: the folder holds no safetensors.
         """
         if self.gguf_file:
+            # Progress is told by the caller, once, not by every library below.
+            transformers.utils.logging.disable_progress_bar()
             model = AutoModelForCausalLM.from_pretrained(
                 self.folder,
                 gguf_file=self.gguf_file,
@@ -79,7 +82,6 @@ class Decoder:
                 f"The tokenizer has {len(ids)} tokens, the model {self.config.vocab_size}: they do not belong together."
             )
         if "<s>" in ids:
-            # Old conversions of LLaMA leave these empty, which makes every answer nonsense.
             if (ids["<s>"], ids.get("</s>")) != (1, 2):
                 raise DecoderError("LLaMA's tokenizer has <s> at 1 and </s> at 2; this one does not.")
             tokenizer.bos_token, tokenizer.unk_token, tokenizer.pad_token = "<s>", "<unk>", "<unk>"
@@ -101,7 +103,11 @@ class Decoder:
             return AutoTokenizer.from_pretrained(self.folder, gguf_file=self.gguf_file)
         settings = self.folder / "tokenizer_config.json"
         if settings.is_file() and json.loads(settings.read_text()).get("tokenizer_class") == "LLaMATokenizer":
-            return LlamaTokenizer.from_pretrained(self.folder)
+            # The first conversions of LLaMA: this class name, and special tokens that are empty strings,
+            # which makes every answer nonsense.
+            return LlamaTokenizer.from_pretrained(
+                self.folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, legacy=True
+            )
         return AutoTokenizer.from_pretrained(self.folder)
 
 

@@ -1,7 +1,7 @@
 """The model server: vLLM's OpenAI API on one model. Nothing else in this project knows vLLM's flags.
 
-    serve("data/models/demo", port=8000)
-    curl http://127.0.0.1:8000/v1/models
+serve("data/models/demo", port=8000)
+curl http://127.0.0.1:8000/v1/models
 """
 
 import json

@@ -93,9 +93,7 @@ class MedVInTDummyInputsBuilder(BaseDummyInputsBuilder[MedVInTProcessingInfo]):
 
 
 class MedVInTMultiModalProcessor(BaseMultiModalProcessor[MedVInTProcessingInfo]):
-    def _call_hf_processor(
-        self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]
-    ) -> BatchFeature:
+    def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
         return self.info.get_image_processor().preprocess(hf_data["images"])
 
     def _get_mm_fields_config(
@@ -145,9 +143,7 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
         super().__init__()
         config: MedVInTConfig = vllm_config.model_config.hf_config
         self.config = config
-        self.configure_mm_token_handling(
-            vocab_size=config.text_config.vocab_size, mm_token_ids=[PLACEHOLDER_ID]
-        )
+        self.configure_mm_token_handling(vocab_size=config.text_config.vocab_size, mm_token_ids=[PLACEHOLDER_ID])
         with self._mark_tower_model(vllm_config, "image"):
             self.vision_tower = build_vision_tower(config.vision)
             self.projector = build_projector(
@@ -179,8 +175,7 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
         pixel_values = image_input["pixel_values"]
         batches = pixel_values.split(1 if pixel_values.device.type == "cpu" else len(pixel_values))
         embeds = [
-            encode_images(self.vision_tower, self.projector, batch.to(self.projector.fc_l1.weight))
-            for batch in batches
+            encode_images(self.vision_tower, self.projector, batch.to(self.projector.fc_l1.weight)) for batch in batches
         ]
         return torch.cat(embeds)
 
@@ -195,9 +190,7 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
         """Hidden states of `[visual embeddings][<s>][text]`; positions count from the first embedding."""
         if intermediate_tensors is not None:
             inputs_embeds = None
-        return self.language_model.model(
-            input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds
-        )
+        return self.language_model.model(input_ids, positions, intermediate_tensors, inputs_embeds=inputs_embeds)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
         return self.language_model.compute_logits(hidden_states)

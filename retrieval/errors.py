@@ -27,3 +27,7 @@ class IndexBusyError(RetrievalError):
 
 class EmbedderMismatchError(RetrievalError):
     """The index was made by another embedder than the one that searches it."""
+
+
+class ChromaUnreachableError(RetrievalError):
+    """The Chroma server that the settings name does not answer."""

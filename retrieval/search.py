@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
-from langchain_core.documents import Document
-from langchain_core.retrievers import BaseRetriever
 from PIL import Image
 
 from retrieval.build import index_folder
 from retrieval.embedders import DemoEmbedder, Embedder, Vectors
 from retrieval.errors import EmbedderMismatchError, IndexBusyError, IndexMissingError
 from retrieval.figures import Figure, Hit
-from retrieval.store import REBUILD_COMMAND, Current, Store, figure_of
+from retrieval.store import BUILD_COMMAND, REBUILD_COMMAND, Current, Store, figure_of
 
 POOL = 50
 """Candidates that each query brings: more than anyone is shown, so that fusion can lift what both found."""
@@ -148,25 +145,15 @@ class Search:
 
     def _heal(self) -> tuple[Current, Any]:
         """Chroma is lost or damaged: it is made anew from Parquet."""
-        if self._store.shards():
-            self._store.check_embedder(self._embedder)
+        if not self._store.shards():
+            raise IndexMissingError(f"There is no index in {self._store.folder} yet: `{BUILD_COMMAND}` makes one.")
+        self._store.check_embedder(self._embedder)
         try:
             with self._store.writing():
                 current = self._store.rebuild_chroma(self._chroma_url)
         except IndexBusyError as error:
             raise IndexBusyError(f"The index is not ready yet. {error}") from error
         return current, self._store.open_collection(current, self._chroma_url)
-
-
-class FigureRetriever(BaseRetriever):
-    """`Search` for a LangChain chain: captions as documents, the hit's fields as metadata."""
-
-    search: Any
-    k: int = 8
-
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
-        hits: list[Hit] = self.search.search(query, None, self.k)
-        return [Document(hit.figure.caption, id=hit.figure.figure_id, metadata=hit.to_dict()) for hit in hits]
 
 
 def open_search(data_dir: Path, chroma_url: str | None = None, embedder: Embedder | None = None) -> Search:

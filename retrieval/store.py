@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from chromadb.config import Settings
 
 from retrieval.embedders import Embedder, Vectors
-from retrieval.errors import EmbedderMismatchError, IndexBusyError, IndexMissingError
+from retrieval.errors import ChromaUnreachableError, EmbedderMismatchError, IndexBusyError, IndexMissingError
 from retrieval.figures import Figure
 
 REBUILD_COMMAND = "medvint index rebuild"
@@ -193,9 +193,11 @@ class Store:
     # Chroma
 
     def current(self) -> Current | None:
-        if not self.current_file.exists():
+        """None where there is none, or where it cannot be read: it is made from Parquet like the rest."""
+        try:
+            return Current(**json.loads(self.current_file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
             return None
-        return Current(**json.loads(self.current_file.read_text(encoding="utf-8")))
 
     def in_step(self) -> bool:
         """Whether Chroma was made from exactly the shards that are there."""
@@ -262,6 +264,7 @@ class Store:
 
         Raises:
             IndexMissingError: it is not there, cannot be read or is not whole.
+            ChromaUnreachableError: no server at `chroma_url`.
         """
         if chroma_url is None and not (self.chroma / current.generation).is_dir():
             raise IndexMissingError(f"The Chroma directory {current.generation} in {self.chroma} is gone.")
@@ -283,7 +286,12 @@ class Store:
         scheme, _, rest = chroma_url.rpartition("://")
         host, _, port = rest.rstrip("/").partition(":")
         secure = scheme == "https"
-        return chromadb.HttpClient(host, int(port or (443 if secure else 8000)), ssl=secure, settings=settings)
+        try:
+            return chromadb.HttpClient(host, int(port or (443 if secure else 8000)), ssl=secure, settings=settings)
+        except ValueError as error:
+            raise ChromaUnreachableError(
+                f"No Chroma server answers at {chroma_url}: start one with `chroma run`, or unset MEDVINT_CHROMA_URL."
+            ) from error
 
 
 def figure_of(figure_id: str, document: str, metadata: dict[str, Any]) -> Figure:

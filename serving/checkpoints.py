@@ -14,12 +14,12 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaConfig
 
 from serving.decoders import Decoder, Loader, open_decoder
 from serving.medvint.configuration import MedVInTConfig
@@ -364,8 +364,8 @@ def _save_adapter(adapter: dict[str, tuple[torch.Tensor, torch.Tensor]], alpha: 
 
 def _save_settings(config: MedVInTConfig, decoder: Decoder, dtype: torch.dtype | None, folder: Path) -> None:
     tokenizer = decoder.tokenizer(config.stop_token_id)
-    config.dtype = config.text_config.dtype = dtype
-    for each in (config, config.text_config):
+    for each in (config, cast(LlamaConfig, config.text_config)):
+        each.dtype = dtype
         each.bos_token_id, each.pad_token_id = tokenizer.bos_token_id, tokenizer.pad_token_id
         each.eos_token_id = config.stop_token_id
     config.save_pretrained(folder)

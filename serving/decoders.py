@@ -105,9 +105,8 @@ class Decoder:
         if settings.is_file() and json.loads(settings.read_text()).get("tokenizer_class") == "LLaMATokenizer":
             # The first conversions of LLaMA: this class name, and special tokens that are empty strings,
             # which makes every answer nonsense.
-            return LlamaTokenizer.from_pretrained(
-                self.folder, bos_token="<s>", eos_token="</s>", unk_token="<unk>", add_bos_token=True, legacy=True
-            )
+            special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+            return LlamaTokenizer.from_pretrained(self.folder, **special, add_bos_token=True, legacy=True)
         return AutoTokenizer.from_pretrained(self.folder)
 
 

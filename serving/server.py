@@ -41,7 +41,7 @@ def vllm_command(
 ) -> list[str]:
     """The command that serves `model` (a folder, or a Hub id of any model that vLLM knows).
 
-    `lora`: an unmerged adapter (`medvint convert --lora`), served beside the base as `medvint-lora`.
+    `lora`: an unmerged adapter (`medvint convert --separate-lora`), served beside the base as `medvint-lora`.
     `extra`: more of vLLM's flags, passed on as they are; the last of a kind wins.
     """
     # `vllm serve` fails with the CPU package, whose distribution is not called "vllm".

@@ -7,11 +7,12 @@ LLaMA, so PagedAttention, continuous batching, prefix caching and LoRA work as f
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
+from PIL import Image
 from torch import nn
-from transformers import BatchFeature
+from transformers import BatchFeature, LlamaConfig
 from vllm.config import VllmConfig
 from vllm.config.multimodal import MultiModalDummyOptions
 from vllm.inputs import MultiModalDataDict
@@ -85,7 +86,7 @@ class MedVInTDummyInputsBuilder(BaseDummyInputsBuilder[MedVInTProcessingInfo]):
         self,
         seq_len: int,
         mm_counts: Mapping[str, int],
-        mm_options: Mapping[str, MultiModalDummyOptions],
+        mm_options: MultiModalDummyOptions,
     ) -> MultiModalDataDict:
         size = self.info.get_hf_config().vision.image_size
         images = self._get_dummy_images(width=size, height=size, num_images=mm_counts.get("image", 0))
@@ -94,7 +95,7 @@ class MedVInTDummyInputsBuilder(BaseDummyInputsBuilder[MedVInTProcessingInfo]):
 
 class MedVInTMultiModalProcessor(BaseMultiModalProcessor[MedVInTProcessingInfo]):
     def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
-        return self.info.get_image_processor().preprocess(hf_data["images"])
+        return self.info.get_image_processor().preprocess(cast(Sequence[Image.Image], hf_data["images"]))
 
     def _get_mm_fields_config(
         self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]
@@ -141,18 +142,17 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
-        config: MedVInTConfig = vllm_config.model_config.hf_config
+        config = cast(MedVInTConfig, vllm_config.model_config.hf_config)
+        text_config = cast(LlamaConfig, config.text_config)
         self.config = config
-        self.configure_mm_token_handling(vocab_size=config.text_config.vocab_size, mm_token_ids=[PLACEHOLDER_ID])
+        self.configure_mm_token_handling(vocab_size=text_config.vocab_size, mm_token_ids=[PLACEHOLDER_ID])
         with self._mark_tower_model(vllm_config, "image"):
             self.vision_tower = build_vision_tower(config.vision)
-            self.projector = build_projector(
-                config.projector, config.vision.out_channels, config.text_config.hidden_size
-            )
+            self.projector = build_projector(config.projector, config.vision.out_channels, text_config.hidden_size)
         with self._mark_language_model(vllm_config):
-            self.language_model = init_vllm_registered_model(
+            self.language_model: Any = init_vllm_registered_model(
                 vllm_config=vllm_config,
-                hf_config=config.text_config,
+                hf_config=text_config,
                 prefix=maybe_prefix(prefix, "language_model"),
             )
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors

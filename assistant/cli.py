@@ -6,7 +6,7 @@ python -m assistant --help
 
 import typer
 
-from assistant.commands import ask, convert, evaluate, index, serve, train, up, web
+from assistant.commands import ask, assemble, convert, evaluate, index, serve, train, up, web
 from assistant.commands.errors import WordsGroup
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("up")(up.up)
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
 app.command("convert")(convert.convert)
+app.command("assemble", hidden=True)(assemble.assemble)
 app.command("serve")(serve.serve)
 app.command("web")(web.web)
 app.command("train")(train.train)

@@ -5,7 +5,6 @@ Each step runs in a process of its own, so that its memory is free again before 
 
 import hashlib
 import json
-import shutil
 import sys
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -107,17 +106,11 @@ class Preparation:
         partial.replace(self._record)
 
     def _assemble(self) -> None:
-        target = self.settings.model_dir
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.parent.mkdir(parents=True, exist_ok=True)
         self._step(
             "Assembling the demo model (once, about a minute)",
-            [sys.executable, "-m", "serving.demo", str(partial)],
+            [sys.executable, "-m", "assistant", "assemble"],
             self.logs / "assemble.log",
         )
-        shutil.rmtree(target, ignore_errors=True)
-        partial.replace(target)
 
     def _build_index(self) -> None:
         self._step(
@@ -129,6 +122,6 @@ class Preparation:
     def _step(self, title: str, command: list[str], log: Path) -> None:
         if run_logged(title, command, log, env=child_environment(self.settings)):
             raise PrepareError(
-                f"{title.split(' (')[0]} failed: {last_line(log, 300)}. Run the same command again; if it fails again, "
-                f"the whole story is in {log}"
+                f"{title.split(' (')[0]} failed: {last_line(log, 300).removeprefix('medvint: ')} "
+                f"Run the same command again; if it fails again, the whole story is in {log}"
             )

@@ -66,7 +66,14 @@ def test_mistakes_are_answered_in_words(arguments, words, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["up", "--port", "99999"], ["index", "build", "nonsense"], ["train", "nonsense"], ["serve", "--dtype", "int3"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["up", "--port", "99999"],
+        ["index", "build", "nonsense"],
+        ["train", "nonsense"],
+        ["serve", "--dtype", "int3"],
+    ],
 )
 def test_wrong_usage_has_its_own_status(arguments):
     result = run(*arguments)

@@ -189,21 +189,21 @@ PLACES = frozenset(_PLACES.split())
 
 # Words that any caption or question may have without saying anything about what is in the picture.
 _EMPTY_WORDS = """
-a about above abnormal abnormality abnormalities according actually after again all along also am an and another any
+a abnormal abnormalities abnormality about above according actually after again all along also am an and another any
 appear appearance appearing appears are area areas around arrow arrowhead as at be because been before being below
 between body both but by called can case category caused causes characterized clearly commonly condition consistent
 could define demonstrate demonstrated demonstrates demonstrating depict depicted depicting depicts describe did
 disease diseases do does doing done due during each either etc evidence exist exists feature features figure film
 find finding findings following for found from further generally given had has have he her here his how however i if
-image images imaged imaging in indicate indicated indicates indicating into involve involved involves is it its
+image imaged images imaging in indicate indicated indicates indicating into involve involved involves is it its
 itself just kind know known likely look looks main make many may me medical might modality more most much must name
 near nearly no nor not notable note noted of often on one only or organ organs other our out over part parts patient
-patients people person photo photograph picture pictured plane position possible present presence primarily probably
+patients people person photo photograph picture pictured plane position possible presence present primarily probably
 question refers region represent represents reveal revealed revealing reveals same scan scanning scans section see
-seen several she should show showed showing shown shows sign signs since site situated slice so some sometimes
-specific such suggest suggested suggesting suggestive suggests symptom take taken tell term than that the their them
-then there these they thing this those through to too type typically under up use used using usually various very
-view viewed visible visualised visualized was way we well were what when where whether which while who whom whose
-why will with within without would yes you your
+seen several she should show showed showing shown shows side sides sign signs since site situated slice so some
+sometimes specific such suggest suggested suggesting suggestive suggests symptom take taken tell term than that the
+their them then there these they thing this those through to too type typically under up use used using usually
+various very view viewed visible visualised visualized was way we well were what when where whether which while who
+whom whose why will with within without would yes you your
 """
 EMPTY_WORDS = frozenset(_EMPTY_WORDS.split())

@@ -61,6 +61,8 @@ class MiniLmEmbedder:
             return np.zeros((0, self.dim), np.float32)
         with self._loading:
             model = self._model
+        # A lone half of a surrogate pair, which JSON may carry, is no text that a tokenizer takes.
+        texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
         vectors = model.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 

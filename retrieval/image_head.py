@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -82,7 +82,7 @@ def load_tower(file: Path) -> PmcClipTower:
         tower.load_state_dict(_with_counters(state, tower))
     except FileNotFoundError:
         raise WeightsMissingError(f"{file} is missing: images cannot be searched without the demo's weights.") from None
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsMissingError(f"{file} holds no tower of the demo's shape: {error}") from error
     return tower.eval().requires_grad_(False)
 
@@ -157,7 +157,7 @@ def load_head(file: Path, tower: str | None = None) -> ImageHead:
         head.load_state_dict({key: value.float() for key, value in load_file(file).items()})
     except FileNotFoundError:
         raise WeightsMissingError(f"{file} is missing: images cannot be searched without it.") from None
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightsMissingError(f"{file} is not an image head: {error}") from error
     return head.eval().requires_grad_(False)
 

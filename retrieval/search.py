@@ -41,7 +41,7 @@ IMAGE_WEIGHT = 0.5
 
 @dataclass(frozen=True)
 class Candidate:
-    """A figure with its cosine to each query."""
+    """A figure with its cosine to every query that was made."""
 
     figure: Figure
     cosines: Mapping[str, float]
@@ -56,7 +56,7 @@ def fuse(candidates: list[Candidate], floors: Floors = FLOORS, image_weight: flo
     floor = {"image": floors.image, "text": floors.text}
     weight = {"image": image_weight, "text": 1 - image_weight}
     queries = {query for candidate in candidates for query in candidate.cosines}
-    telling = sorted(q for q in queries if max(c.cosines.get(q, -1.0) for c in candidates) >= floor[q])
+    telling = sorted(q for q in queries if max(c.cosines[q] for c in candidates) >= floor[q])
     if not telling:
         return []
     total = sum(weight[query] for query in telling)

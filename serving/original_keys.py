@@ -88,13 +88,14 @@ def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         layers = [_count(shapes, rf"vision_tower\.layer{stage}\.(\d+)\..+") for stage in (1, 2, 3)]
         stem = shapes.get("vision_tower.conv3.weight", (64,))
         return {"kind": "pmc_clip", "image_size": 512, "layers": layers, "width": stem[0]}
-    patch_size = shapes[f"{prefix}embeddings.patch_embedding.weight"][-1]
+    # A tensor that is absent gets CLIP's value here, and is named when the whole is checked.
+    patch_size = shapes.get(f"{prefix}embeddings.patch_embedding.weight", (32,))[-1]
     return {
         "kind": "clip",
         "image_size": patch_size * round((position[0] - 1) ** 0.5),
         "patch_size": patch_size,
         "hidden_size": position[1],
-        "intermediate_size": shapes[f"{prefix}encoder.layers.0.mlp.fc1.weight"][0],
+        "intermediate_size": shapes.get(f"{prefix}encoder.layers.0.mlp.fc1.weight", (3072,))[0],
         "num_hidden_layers": _count(shapes, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\..+"),
         "num_attention_heads": position[1] // 64,
     }

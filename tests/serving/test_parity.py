@@ -25,7 +25,7 @@ def image_ids(tokenizer, question):
 @torch.no_grad()
 def reference(model, ids, image, new_tokens=16):
     """Greedy tokens of `generate` and their log-probabilities."""
-    config = getattr(model, "base_model", model).config
+    config = model.config
     pixels = MedVInTImageProcessor(config.vision.image_size).preprocess(image).pixel_values
     input_ids = torch.tensor([[config.image_token_id] * config.projector.num_image_tokens + ids])
     model.generation_config.eos_token_id = None

@@ -13,6 +13,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -204,7 +205,7 @@ def _pickled(file: Path) -> Iterator[tuple[str, Loader]]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UnsafeCheckpointError(f"{file.name} is not a state dict: names and tensors, nothing else.")
     for name, tensor in state.items():
-        yield name, lambda tensor=tensor: tensor
+        yield name, partial(torch.Tensor.detach, tensor)
 
 
 def _has_embedding(weights: dict[str, Loader]) -> bool:
@@ -333,7 +334,7 @@ def _save_weights(
     if len(shards) == 1:
         (folder / "shard-0").rename(folder / "model.safetensors")
         return
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, (names, _) in enumerate(shards):
         file = f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
         (folder / f"shard-{number}").rename(folder / file)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -105,7 +106,7 @@ class Decoder:
         if settings.is_file() and json.loads(settings.read_text()).get("tokenizer_class") == "LLaMATokenizer":
             # The first conversions of LLaMA: this class name, and special tokens that are empty strings,
             # which makes every answer nonsense.
-            special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+            special: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
             return LlamaTokenizer.from_pretrained(self.folder, **special, add_bos_token=True, legacy=True)
         return AutoTokenizer.from_pretrained(self.folder)
 
@@ -118,10 +119,12 @@ def open_decoder(path: Path) -> Decoder:
     """
     if not path.exists():
         raise DecoderError(f"There is no language model at {path}.")
-    if path.suffix == ".gguf":
-        folder, gguf_file, files = path.parent, path.name, (path,)
+    gguf_file = path.name if path.suffix == ".gguf" else None
+    files: tuple[Path, ...]
+    if gguf_file:
+        folder, files = path.parent, (path,)
     else:
-        folder, gguf_file = path, None
+        folder = path
         files = tuple(sorted(file for file in path.iterdir() if file.suffix in {".json", ".safetensors", ".model"}))
         if not (path / "config.json").is_file():
             raise DecoderError(f"{path} holds no config.json: not a Hugging Face model folder.")
@@ -134,9 +137,9 @@ def open_decoder(path: Path) -> Decoder:
 def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """No special token that a person types may reach the model as one."""
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    typed = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": " ".join(special)}]}]
-    ids = tokenizer.apply_chat_template(typed, add_generation_prompt=True, return_dict=False)
-    escaped = {tokenizer.convert_ids_to_tokens(i) for i in ids[1:]} & special
+    typed: list[Any] = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": " ".join(special)}]}]
+    ids: Any = tokenizer.apply_chat_template(typed, add_generation_prompt=True, return_dict=False)
+    escaped: set[Any] = {tokenizer.convert_ids_to_tokens(i) for i in ids[1:]} & special
     if ids[0] != tokenizer.bos_token_id or escaped:
         raise DecoderError(
             f"The chat template lets special tokens through: {', '.join(sorted(escaped))}. Add them to prompts/."

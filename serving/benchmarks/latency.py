@@ -66,7 +66,9 @@ class Reference:
 
     @torch.no_grad()
     def ask(self, image: Image.Image | None, text: str, tokens: int) -> None:
-        ids = self.tokenizer.apply_chat_template(messages(image, text), add_generation_prompt=True, return_dict=False)
+        ids: Any = self.tokenizer.apply_chat_template(
+            messages(image, text), add_generation_prompt=True, return_dict=False
+        )
         pixels = {}
         if image is not None:
             config = self.model.config

@@ -150,12 +150,13 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
             self.vision_tower = build_vision_tower(config.vision)
             self.projector = build_projector(config.projector, config.vision.out_channels, text_config.hidden_size)
         with self._mark_language_model(vllm_config):
-            self.language_model: Any = init_vllm_registered_model(
+            language_model: Any = init_vllm_registered_model(
                 vllm_config=vllm_config,
                 hf_config=text_config,
                 prefix=maybe_prefix(prefix, "language_model"),
             )
-        self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
+            self.language_model = language_model
+        self.make_empty_intermediate_tensors = language_model.make_empty_intermediate_tensors
 
     def _parse_and_validate_image_input(self, **kwargs: object) -> MedVInTImageInputs | None:
         pixel_values = kwargs.pop("pixel_values", None)

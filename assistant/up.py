@@ -22,7 +22,7 @@ from honcho.printer import Message
 from honcho.process import Process
 
 from assistant.preflight import PreflightError, check_disk, check_memory, check_port, check_writable
-from assistant.prepare import ROOT, Preparation, PrepareError
+from assistant.prepare import ROOT, Preparation
 from assistant.processes import (
     MARK,
     adopt_orphans,
@@ -124,19 +124,20 @@ class LogPrinter:
 
 
 class Supervisor(Manager):
-    """honcho's manager, with a watcher that starts once all processes have."""
+    """honcho's manager, with a watcher that runs from when all processes have started until they are to stop."""
 
-    def __init__(self, printer: LogPrinter, watcher: threading.Thread) -> None:
+    def __init__(self, printer: LogPrinter, readiness: "Readiness") -> None:
         super().__init__(printer)
         self._process_ctor = BoundProcess
-        self._watcher = watcher
+        self._readiness = readiness
 
     def _start(self) -> None:
         super()._start()
         # After the forks: a thread does not survive one.
-        self._watcher.start()
+        self._readiness.thread.start()
 
     def terminate(self) -> None:
+        self._readiness.over.set()
         if not self._all_started():
             # honcho cannot end what has not told it its process id yet; the caller ends everything below this process.
             raise KeyboardInterrupt
@@ -149,6 +150,7 @@ class Readiness:
     def __init__(self, settings: Settings, printer: LogPrinter) -> None:
         self.settings = settings
         self.ready = threading.Event()
+        self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self._printer = printer
         self._url = web_url(settings.host, settings.port)
@@ -162,6 +164,8 @@ class Readiness:
             self._wait_for("model", f"{self.settings.model_root_url}/health")
         self._wait_for("web", f"{self._url}/healthz")
         seconds = self._warm_up()
+        if self.over.is_set():
+            return
         if self.settings.model_url:
             model = str(self.settings.model_url)
         else:
@@ -173,18 +177,19 @@ class Readiness:
         self.ready.set()
 
     def _beat(self, what: str) -> None:
-        if time.monotonic() - self._said >= BEAT_S:
+        if time.monotonic() - self._said >= BEAT_S and not self.over.is_set():
             self._said = time.monotonic()
             say(f"   … {elapsed(self._start)}: {what}")
 
     def _wait_for(self, name: str, url: str) -> None:
-        while health(url) != 200:
+        while not self.over.is_set() and health(url, 2) != 200:
             self._beat(f"{name} is starting ({last_line(self._printer.path(name), 80) or 'loading libraries'})")
-            time.sleep(0.5)
+            self.over.wait(0.5)
 
     def _warm_up(self) -> float:
         """One question with an image through retrieval, prompt and model; returns its seconds."""
-        while True:
+        began = time.monotonic()
+        while not self.over.is_set():
             began = time.monotonic()
             answered: list[httpx.Response | httpx.HTTPError] = []
             asking = threading.Thread(target=self._ask, args=(answered,), daemon=True)
@@ -194,16 +199,19 @@ class Readiness:
                 self._beat("asking the warm-up question")
             reply = answered[0]
             if isinstance(reply, httpx.Response) and reply.status_code == 200:
-                return time.monotonic() - began
+                break
             reason = reply.text[:200] if isinstance(reply, httpx.Response) else str(reply)
             self._beat(f"the warm-up question was not answered yet ({reason})")
-            time.sleep(1)
+            self.over.wait(1)
+        return time.monotonic() - began
 
     def _ask(self, answered: list[httpx.Response | httpx.HTTPError]) -> None:
         try:
             files = {"image": (WARM_UP_IMAGE.name, WARM_UP_IMAGE.read_bytes(), "image/png")}
             form = {"question": WARM_UP_QUESTION}
-            answered.append(httpx.post(f"{self._url}/api/ask", data=form, files=files, timeout=WARM_UP_LIMIT_S))
+            # A proxy that is set for the internet does not reach this machine's own address.
+            with httpx.Client(timeout=WARM_UP_LIMIT_S, trust_env=False) as client:
+                answered.append(client.post(f"{self._url}/api/ask", data=form, files=files))
         except httpx.HTTPError as error:
             answered.append(error)
 
@@ -228,7 +236,7 @@ def _supervise(settings: Settings, verbose: bool) -> int:
     adopt_orphans()
     printer = LogPrinter(settings.data_dir / "logs", verbose)
     readiness = Readiness(settings, printer)
-    manager = Supervisor(printer, readiness.thread)
+    manager = Supervisor(printer, readiness)
     for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
         if name != "model" or settings.model_url is None:
             manager.add_process(name, command, env=child_environment(settings), cwd=str(Path.cwd()))
@@ -252,6 +260,3 @@ def _supervise(settings: Settings, verbose: bool) -> int:
     tails = "; ".join(f"{name}: {last_line(printer.path(name), 200)}" for name in names)
     when = "stopped" if readiness.ready.is_set() else "stopped before it was ready"
     raise StoppedEarlyError(f"The assistant {when}. Last lines: {tails}. Logs: {settings.data_dir / 'logs'}")
-
-
-EXPECTED_ERRORS = (PreflightError, PrepareError, StoppedEarlyError)

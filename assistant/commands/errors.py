@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -38,11 +37,9 @@ def in_words(error: Exception) -> str | None:
 class WordsGroup(TyperGroup):
     """The root command; turns foreseen errors of all subcommands into words."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
         except Exception as error:
             words = in_words(error)
             if words is None:

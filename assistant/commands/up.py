@@ -1,7 +1,7 @@
 """`medvint up`: everything a newcomer needs, from nothing to the address of the page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,7 +28,7 @@ def up(
     from assistant.settings import Settings
     from assistant.up import run
 
-    given = {"port": port, "model_port": model_port, "data_dir": data_dir}
+    given: dict[str, Any] = {"port": port, "model_port": model_port, "data_dir": data_dir}
     try:
         status = run(Settings(**{name: value for name, value in given.items() if value is not None}), verbose)
     except KeyboardInterrupt:

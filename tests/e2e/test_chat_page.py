@@ -26,7 +26,7 @@ def ask(page: Page, question: str, image: Path | None = None) -> None:
     if image:
         page.set_input_files("#question input[type=file]", str(image))
         # The upload is over when its thumbnail is there; sent before, a question would go without it.
-        expect(page.locator("#question").get_by_role("button", name=re.compile("remove", re.I)).first).to_be_visible()
+        expect(page.locator("#question [aria-label='Remove file']")).to_have_count(1)
     box = page.locator("#question textarea")
     box.fill(question)
     box.press("Enter")
@@ -35,8 +35,9 @@ def ask(page: Page, question: str, image: Path | None = None) -> None:
 def wait_for_answer(page: Page, number: int = 1) -> str:
     """The text of the answer with this number, once the turn is over."""
     expect(page.locator(BOT)).to_have_count(number)
-    expect(page.locator(STOP)).to_have_count(0)
     answer = page.locator(BOT).nth(number - 1)
+    expect(answer.locator(".stage")).to_have_count(0)
+    expect(page.locator(STOP)).to_have_count(0)
     expect(answer).not_to_be_empty()
     return answer.inner_text()
 

@@ -3,6 +3,7 @@
 uvicorn --factory assistant.app:create_app --port 7860
 """
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,11 +31,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """
     settings = settings or Settings()
     model = ModelClient(settings)
-    assistant = Assistant(model, FigureSearch(settings), settings)
+    figures = FigureSearch(settings)
+    assistant = Assistant(model, figures, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # A missing index is no reason not to start: /readyz and every turn say what is wrong with it.
+        opening = asyncio.create_task(asyncio.to_thread(figures.problem))
         yield
+        await opening
         await model.close()
 
     app = FastAPI(title="MedVInT assistant", lifespan=lifespan)

@@ -34,7 +34,10 @@ class FigureSearch:
         with self._lock:
             if self._search is None:
                 chroma = self._settings.chroma_url
-                self._search = open_search(self._settings.data_dir, str(chroma) if chroma else None)
+                opened = open_search(self._settings.data_dir, str(chroma) if chroma else None)
+                # The text encoder loads at the first query, which takes seconds; no person should wait for it.
+                opened.search("warm-up", None, 1)
+                self._search = opened
             return self._search
 
     def problem(self) -> str:

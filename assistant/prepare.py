@@ -39,11 +39,6 @@ def model_sources() -> list[Path]:
     return [path for path in DEMO_DIR.iterdir() if path.is_file()] + code
 
 
-def index_sources() -> list[Path]:
-    """The files that decide what the sample index looks like: figures, and the tower and head that embed images."""
-    return [SAMPLE, *DEMO_DIR.glob("*.safetensors")]
-
-
 class Preparation:
     """The state folder, and a record of which sources its model and index were made from."""
 
@@ -61,7 +56,7 @@ class Preparation:
         made = []
         if self.settings.is_demo and self.model():
             made.append("model")
-        if self.settings.chroma_url is None and self.index():
+        if self.index():
             made.append("index")
         return made
 
@@ -84,7 +79,7 @@ class Preparation:
         Raises:
             PrepareError: it could not be made.
         """
-        wanted = digest(index_sources())
+        wanted = digest([SAMPLE], str(self.settings.chroma_url))
         if not self._outdated("index", wanted, self.settings.index_dir):
             return False
         self._build_index()

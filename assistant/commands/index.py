@@ -1,6 +1,7 @@
 """`medvint index`: build the index of figures, and search it."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,12 @@ import typer
 from assistant.commands.errors import CommandError, print_json, read_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
+
+    from assistant.settings import Settings
+    from retrieval.build import BuildReport, Progress
     from retrieval.figures import Hit
 
 app = typer.Typer(no_args_is_help=True, help="Build the index of PubMed Central figures, and search it.")
@@ -44,39 +51,30 @@ def build(
       medvint index build roco --path ~/roco-dataset
       medvint index build roco --licences "CC BY" --licences "CC BY-NC"
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from assistant.settings import Settings
     from retrieval.build import build_index
 
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks = {}
-        said: dict[str, int] = {}
+    settings = _settings()
+    taken = set(licences) if licences else None
+    with _progress() as show:
+        report = build_index(corpus.value, settings.data_dir, path, taken, show, chroma_url=_chroma_url(settings))
+    _tell(report, json)
 
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-            tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and said.get(stage) != tenth:
-                said[stage] = tenth
-                print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
 
-        report = build_index(
-            corpus.value, Settings().data_dir, path, set(licences) if licences else None, progress=show
-        )
-    if json:
-        print_json(asdict(report))
-        return
-    typer.echo(
-        f"{report.corpus}: {report.added} figures added, {report.already_there} were there; "
-        f"{report.total} in the index ({report.seconds:.0f} s)"
-    )
-    for reason, count in sorted(report.skipped.items(), key=lambda item: -item[1]):
-        typer.echo(f"   left out: {count} ({reason})")
+@app.command()
+def rebuild(
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+) -> None:
+    """Make the search database anew from the figures that are kept, after a change of embedder or a damaged file.
+
+    \b
+      medvint index rebuild
+    """
+    from retrieval.build import rebuild_index
+
+    settings = _settings()
+    with _progress() as show:
+        report = rebuild_index(settings.data_dir, show, chroma_url=_chroma_url(settings))
+    _tell(report, json)
 
 
 @app.command()
@@ -97,21 +95,66 @@ def search(
         raise CommandError('Give words, an image, or both: medvint index search "pneumothorax" --image chest.png')
     data = read_file(image) if image else None
 
-    from assistant.settings import Settings
     from assistant.uploads import UploadLimits, clean_upload
     from retrieval.search import open_search
 
-    settings = Settings()
+    settings = _settings()
     limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
     picture = clean_upload(data, image.name, limits).image if data is not None and image else None
-    chroma_url = str(settings.chroma_url) if settings.chroma_url else None
-    hits = open_search(settings.data_dir, chroma_url).search(words, picture, k)
+    hits = open_search(settings.data_dir, _chroma_url(settings)).search(words, picture, k)
     if json:
         print_json([hit.to_dict() for hit in hits])
     elif not hits:
         typer.echo("Nothing similar is in the index.")
     for hit in hits if not json else []:
         typer.echo(hit_text(hit))
+
+
+def _settings() -> "Settings":
+    from assistant.settings import Settings
+
+    return Settings()
+
+
+def _chroma_url(settings: "Settings") -> str | None:
+    return str(settings.chroma_url) if settings.chroma_url else None
+
+
+@contextmanager
+def _progress() -> "Iterator[Progress]":
+    """Bars on a terminal, else a line for each tenth: into a log, or to `medvint up`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+        said: dict[str, int] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+            tenth = 10 * done // max(total, 1)
+            if not console.is_terminal and said.get(stage) != tenth:
+                said[stage] = tenth
+                print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
+
+        yield show
+
+
+def _tell(report: "BuildReport", json: bool) -> None:
+    if json:
+        print_json(asdict(report))
+        return
+    typer.echo(
+        f"{report.corpus}: {report.added} figures added, {report.already_there} were there; "
+        f"{report.total} in the index ({report.seconds:.0f} s)"
+    )
+    for reason, count in sorted(report.skipped.items(), key=lambda item: -item[1]):
+        typer.echo(f"   left out: {count} ({reason})")
 
 
 def hit_text(hit: "Hit") -> str:

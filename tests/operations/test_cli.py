@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "ask", "index build", "index search", "convert", "serve", "web", "train", "evaluate"]
+COMMANDS = ["up", "ask", "index build", "index rebuild", "index search", "convert", "serve", "web", "train", "evaluate"]
 
 
 def run(*arguments, **environment):

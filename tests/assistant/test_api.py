@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import httpx
 import pytest
@@ -153,7 +154,7 @@ async def test_an_image_is_answered_with_evidence(client):
 
 
 async def test_dicom_is_answered_and_what_was_done_to_it_is_said(client):
-    with open(get_testdata_file("CT_small.dcm"), "rb") as stream:
+    with Path(get_testdata_file("CT_small.dcm")).open("rb") as stream:
         answer = await client.post("/api/ask", files={"image": ("a.dcm", stream.read())})
     assert answer.status_code == 200
     assert answer.json()["question"] == "What does this image show?"

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 from contextlib import aclosing
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -149,7 +150,7 @@ async def test_the_answer_grows(assistant):
     answers = [turn.answer for turn in await all_turns(assistant, "What is a pneumothorax?")]
     grown = [answer for answer in answers if answer]
     assert len(grown) > 5
-    assert all(later.startswith(earlier.rstrip()) for earlier, later in zip(grown, grown[1:], strict=False))
+    assert all(later.startswith(earlier.rstrip()) for earlier, later in pairwise(grown))
 
 
 async def test_the_image_changes_the_answers_probability(assistant):

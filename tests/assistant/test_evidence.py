@@ -8,7 +8,9 @@ WHAT = "What is abnormal in this image?"
 
 
 def hit(caption: str, rank: int = 1, modality: str = "") -> Hit:
-    figure = Figure(f"PMC1/{rank}", "PMC1", str(rank), "", caption, "CC BY", "https://example.org", "test", modality=modality)
+    figure = Figure(
+        f"PMC1/{rank}", "PMC1", str(rank), "", caption, "CC BY", "https://example.org", "test", modality=modality
+    )
     return Hit(figure, 0.8, rank, ("text",))
 
 

@@ -17,7 +17,9 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def hit(caption: str, rank: int = 1, **values) -> Hit:
-    figure = Figure(f"PMC1/{rank}", "PMC1", "g1", "Figure 2", caption, "CC BY", "https://example.org/PMC1", "test", **values)
+    figure = Figure(
+        f"PMC1/{rank}", "PMC1", "g1", "Figure 2", caption, "CC BY", "https://example.org/PMC1", "test", **values
+    )
     return Hit(figure, 0.91, rank, ("image", "text"))
 
 
@@ -45,7 +47,13 @@ def test_doubt_is_in_words_and_points_to_the_figures():
 
 def test_a_card_shows_licence_link_score_and_whose_words_it_has():
     card = render.panel([finished("What is it?", "Mass", hit("Mass.", caption_by="medvint", modality="CT"))])
-    for part in ("CC BY", 'href="https://example.org/PMC1"', "0.91", "Description by this project", "the image and the words"):
+    for part in (
+        "CC BY",
+        'href="https://example.org/PMC1"',
+        "0.91",
+        "Description by this project",
+        "the image and the words",
+    ):
         assert part in card
     assert "<mark>Mass</mark>" in card
     assert 'data-copy="Figure 2, PMC1, CC BY, https://example.org/PMC1"' in card
@@ -122,7 +130,12 @@ def test_examples_of_a_folder(tmp_path):
 
 @pytest.mark.parametrize(
     "csv, what",
-    [(None, "CSV"), ("picture,text\n", "columns"), ("image,question\nb.png,What?\n", "b.png"), ("image,question\n../a.png,What?\n", "a.png")],
+    [
+        (None, "CSV"),
+        ("picture,text\n", "columns"),
+        ("image,question\nb.png,What?\n", "b.png"),
+        ("image,question\n../a.png,What?\n", "a.png"),
+    ],
 )
 def test_a_folder_that_is_not_in_its_form_says_what_is_missing(tmp_path, csv, what):
     folder = tmp_path / "examples"

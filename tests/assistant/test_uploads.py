@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def picture(format_: str = "PNG", size: tuple[int, int] = (40, 30), mode: str = 
 
 
 def dicom(name: str) -> bytes:
-    with open(get_testdata_file(name), "rb") as stream:
+    with Path(get_testdata_file(name)).open("rb") as stream:
         return stream.read()
 
 
@@ -142,7 +143,10 @@ def test_real_dicom_files_show_a_picture_without_tags(name):
 
 
 def test_compressed_and_plain_dicom_show_the_same():
-    shown = [clean_upload(dicom(f"MR_small{kind}.dcm"), "", LIMITS).sha256 for kind in ("", "_RLE", "_jp2klossless", "_bigendian")]
+    shown = [
+        clean_upload(dicom(f"MR_small{kind}.dcm"), "", LIMITS).sha256
+        for kind in ("", "_RLE", "_jp2klossless", "_bigendian")
+    ]
     assert len(set(shown)) == 1
 
 
@@ -162,7 +166,9 @@ def test_rescale_comes_before_the_window():
 
 def test_monochrome1_is_inverted():
     plain = np.asarray(clean_upload(dicom("MR_small.dcm"), "", LIMITS).image).astype(int)
-    inverted = np.asarray(clean_upload(changed("MR_small.dcm", PhotometricInterpretation="MONOCHROME1"), "", LIMITS).image)
+    inverted = np.asarray(
+        clean_upload(changed("MR_small.dcm", PhotometricInterpretation="MONOCHROME1"), "", LIMITS).image
+    )
     assert (plain + inverted == 255).all()
 
 
@@ -238,7 +244,9 @@ def test_a_picture_bomb_is_refused_before_decoding():
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    )
     with pytest.raises(TooLargeError):
         clean_upload(bomb, "", LIMITS)
 

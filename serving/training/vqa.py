@@ -214,6 +214,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Checkpoints and log.")] = Path("data/training/vqa"),
     steps: int = 400,
     seed: int = 1,
+    train_tower: Annotated[bool, typer.Option(help="Train the tower's convolutions from 40 % of the steps on.")] = True,
 ) -> None:
     """Train projector and LoRA (about 7 s a step on two cores)."""
     out.mkdir(parents=True, exist_ok=True)
@@ -272,7 +273,7 @@ def main(
         for step in range(first, steps):
             for name, p in trainable.items():
                 if name.startswith("tower"):
-                    p.requires_grad_(step >= tower_from)
+                    p.requires_grad_(train_tower and step >= tower_from)
             if len(order) < IMAGES_A_STEP:
                 order = epoch_order(train, draw)
             chosen, order = order[:IMAGES_A_STEP], order[IMAGES_A_STEP:]

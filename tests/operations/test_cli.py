@@ -49,7 +49,7 @@ def test_help_loads_no_heavy_library():
         (["ask", "a", "b", "c"], "in quotes"),
         (["index", "search"], "Give words, an image, or both"),
         (["index", "search", "--image", "nowhere.png"], "nowhere.png is not a file"),
-        (["index", "search", "--image", "Makefile"], "Makefile"),
+        (["index", "search", "--image", "Makefile"], "is not an image"),
         (["convert", "nowhere.bin", "--llm", "nowhere", "--out", "x"], "nowhere.bin does not exist"),
         (["convert", "README.md", "--llm", "serving", "--out", "serving"], "exists already"),
         (["serve", "--model", "./nowhere"], "is not a folder"),
@@ -61,7 +61,7 @@ def test_help_loads_no_heavy_library():
 def test_mistakes_are_answered_in_words(arguments, words, tmp_path):
     result = run(*arguments, MEDVINT_DATA_DIR=str(tmp_path))
     assert result.returncode == 1
-    assert words.split()[-1] in result.stderr and words in result.stderr.replace("\n", " ")
+    assert words in result.stderr.replace("\n", " ")
     assert "Traceback" not in result.stderr + result.stdout
 
 

@@ -197,7 +197,7 @@ def _pickled(file: Path) -> Iterator[tuple[str, Loader]]:
             state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
         except RuntimeError:  # torch before 1.6 wrote files that cannot be mapped
             state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise UnsafeCheckpointError(
             f"{file.name} is not a plain checkpoint of tensors: it is damaged, or a pickle that carries code. "
             "Nothing of it was run."

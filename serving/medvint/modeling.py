@@ -35,6 +35,7 @@ class MedVInTForConditionalGeneration(PreTrainedModel, GenerationMixin):
     base_model_prefix = ""
     main_input_name = "input_ids"
     _supports_sdpa = True
+    _keys_to_ignore_on_load_missing = [r"num_batches_tracked"]  # noqa: RUF012
     _tied_weights_keys = {  # noqa: RUF012
         "language_model.lm_head.weight": "language_model.model.embed_tokens.weight"
     }
@@ -76,6 +77,7 @@ class MedVInTForConditionalGeneration(PreTrainedModel, GenerationMixin):
         input_ids: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits and, with `labels` (-100 where nothing is asked), the loss of LlamaForCausalLM."""
@@ -84,7 +86,7 @@ class MedVInTForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 raise ValueError("Either input_ids or inputs_embeds is needed.")
             image_embeds = None if pixel_values is None else self.get_image_features(pixel_values)
             inputs_embeds = self.embed(input_ids, image_embeds)
-        return self.language_model(inputs_embeds=inputs_embeds, **kwargs)
+        return self.language_model(inputs_embeds=inputs_embeds, attention_mask=attention_mask, **kwargs)
 
     def prepare_inputs_for_generation(
         self,

@@ -33,7 +33,7 @@ DEMO = {
 }
 TINY_LLAMA = {
     "vocab_size": 32000,
-    "hidden_size": 64,
+    "hidden_size": 128,
     "intermediate_size": 128,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,

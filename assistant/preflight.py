@@ -105,3 +105,14 @@ def check_writable(folder: Path) -> None:
             f"The folder {folder} cannot be written to ({error.strerror}). "
             "Choose another: MEDVINT_DATA_DIR=/path make up"
         ) from error
+
+
+def check_model_folder(model: str) -> None:
+    """Refuse a path where there is no folder; a hub id, `owner/name`, passes.
+
+    Raises:
+        PreflightError: with the command that makes such a folder.
+    """
+    is_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if is_path and not Path(model).expanduser().is_dir():
+        raise PreflightError(f"{model} is not a folder with a model. `medvint convert --help` says how one is made.")

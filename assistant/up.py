@@ -21,7 +21,14 @@ from honcho.manager import Manager
 from honcho.printer import Message
 from honcho.process import Process
 
-from assistant.preflight import PreflightError, check_disk, check_memory, check_port, check_writable
+from assistant.preflight import (
+    PreflightError,
+    check_disk,
+    check_memory,
+    check_model_folder,
+    check_port,
+    check_writable,
+)
 from assistant.prepare import ROOT, Preparation
 from assistant.processes import (
     MARK,
@@ -66,9 +73,8 @@ def preflight(settings: Settings, needs: Needs) -> None:
     check_memory(needs.memory_web if settings.model_url else needs.memory_with_model)
     if not settings.model_dir.exists() or not settings.index_dir.exists():
         check_disk(settings.data_dir, needs.disk)
-    looks_like_path = settings.model.startswith((".", "/", "~"))
-    if settings.model_url is None and looks_like_path and not Path(settings.model).expanduser().is_dir():
-        raise PreflightError(f"MEDVINT_MODEL={settings.model} is not a folder. `medvint convert --help` makes one.")
+    if settings.model_url is None:
+        check_model_folder(settings.model)
 
 
 def own_data_dir(settings: Settings) -> TextIO:

@@ -41,22 +41,20 @@ def serve(
     """
     import shlex
 
+    from assistant.preflight import check_model_folder
     from assistant.settings import Settings
     from serving import server
 
     settings = Settings()
     name = model or settings.model
-    path = str(settings.model_dir) if name == DEMO_MODEL else str(Path(name).expanduser())
-    if not Path(path).is_dir() and (name == DEMO_MODEL or path.startswith((".", "/"))):
-        raise CommandError(
-            "The demo model is not assembled yet; `medvint up` does it."
-            if name == DEMO_MODEL
-            else f"{path} is not a folder. `medvint convert --help` says how one is made."
-        )
+    if name == DEMO_MODEL and not settings.model_dir.is_dir():
+        raise CommandError("The demo model is not assembled yet; `medvint up` does it.")
+    check_model_folder(name)
+    path = settings.model_dir if name == DEMO_MODEL else Path(name).expanduser()
     if lora is not None and not lora.is_dir():
         raise CommandError(f"{lora} is not a folder.")
     model_port = port or settings.model_port
     if show:
-        typer.echo(shlex.join(server.vllm_command(path, host, model_port, dtype.value, lora=lora)))
+        typer.echo(shlex.join(server.vllm_command(str(path), host, model_port, dtype.value, lora=lora)))
         return
-    server.serve(path, host, model_port, dtype.value, lora=lora)
+    server.serve(str(path), host, model_port, dtype.value, lora=lora)

@@ -71,7 +71,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_a_model_folder_that_is_not_there(tmp_path, free_port):
     settings = Settings(model="./nowhere", port=free_port(), model_port=free_port(), data_dir=tmp_path)
-    with pytest.raises(PreflightError, match="not a folder"):
+    with pytest.raises(PreflightError, match="not a folder with a model"):
         preflight(settings, Needs(0, 0, 0))
 
 

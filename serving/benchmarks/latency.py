@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from serving.server import SERVED_NAME, vllm_command, vllm_environment
 TEXT = "What is a pneumothorax?"
 IMAGE_QUESTION = "Which imaging modality is this?"
 ANSWER_TOKENS = 8
+Task = Callable[[int], tuple[Image.Image | None, str, int]]
+"""From the number of the run: image, text and how many tokens to answer with."""
 START_S = 300
 
 
@@ -116,21 +119,28 @@ def start_server(folder: Path) -> tuple[subprocess.Popen, str]:
     raise RuntimeError(f"The model server was not ready after {START_S} s.")
 
 
+def served_answer(base_url: str, task: Task, run: int) -> None:
+    ask_server(base_url, *task(run))
+
+
+def reference_answer(reference: Reference, task: Task, run: int) -> None:
+    reference.ask(*task(run))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
     parser.add_argument("--runs", type=int, default=7)
     arguments = parser.parse_args()
     # Text prompts differ by a number, so that the prefix cache does not answer for the model.
-    tasks: dict[str, Callable[[int], tuple[Image.Image | None, str, int]]] = {
+    tasks: dict[str, Task] = {
         "first token of a text question": lambda run: (None, f"{run}. {TEXT}", 1),
         "short image answer": lambda run: (random_image(run), IMAGE_QUESTION, ANSWER_TOKENS),
     }
     process, base_url = start_server(arguments.model)
     try:
         served = {
-            name: median_seconds(lambda run, task=task: ask_server(base_url, *task(run)), arguments.runs)
-            for name, task in tasks.items()
+            name: median_seconds(partial(served_answer, base_url, task), arguments.runs) for name, task in tasks.items()
         }
     finally:
         process.terminate()
@@ -138,7 +148,7 @@ def main() -> None:
     reference = Reference(arguments.model)
     report = {}
     for name, task in tasks.items():
-        alone = median_seconds(lambda run, task=task: reference.ask(*task(run)), arguments.runs)
+        alone = median_seconds(partial(reference_answer, reference, task), arguments.runs)
         report[name] = {
             "vllm_s": round(served[name], 3),
             "transformers_s": round(alone, 3),

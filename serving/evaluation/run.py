@@ -12,6 +12,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -101,7 +102,7 @@ async def evaluate(
             for row, control in todo:
                 tasks.create_task(one(row, control))
 
-    report = {
+    report: dict[str, Any] = {
         "benchmark": benchmark,
         "split": split,
         "n": len(rows),

@@ -74,11 +74,11 @@ class MedVInTConfig(PreTrainedConfig):
     """
 
     model_type = "medvint"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+    sub_configs = {"text_config": LlamaConfig}  # noqa: RUF012
 
     vision_config: dict | None = None
     projector_config: dict | None = None
-    text_config: dict | PreTrainedConfig | None = None
+    text_config: Any = None
     image_token_id: int | None = None
     stop_token_id: int = 1
     tie_word_embeddings: bool = False

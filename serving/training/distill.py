@@ -17,9 +17,10 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -109,7 +110,7 @@ class Student(nn.Module):
 class Questions:
     """Questions by image with MiniLM embeddings and answer classes."""
 
-    def __init__(self, rows: list[VqaRow], vocabulary: list[str], embed) -> None:  # noqa: ANN001
+    def __init__(self, rows: list[VqaRow], vocabulary: list[str], embed: Callable[[list[str]], torch.Tensor]) -> None:
         texts = sorted({row.question for row in rows})
         vectors = dict(zip(texts, embed(texts), strict=True))
         index = {answer: number for number, answer in enumerate(vocabulary)}
@@ -139,9 +140,7 @@ def minilm(texts: list[str]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def answer_accuracy(
-    student: Student, rows: list[VqaRow], images: dict[Path, torch.Tensor], questions: Questions
-) -> float:
+def answer_accuracy(student: Any, rows: list[VqaRow], images: dict[Path, torch.Tensor], questions: Questions) -> float:
     """Exact match of the answer head on rows it never saw, in percent; unknown answers count as wrong."""
     student.eval()
     right = 0
@@ -179,7 +178,8 @@ def main(
     others = [name for name in pool if name not in SHARES]
     typer.echo(f"{len(images)} images of {len(pool)} sets, {len(train)} questions, {len(vocabulary)} answers")
 
-    teacher, student = Teacher(), Student(len(vocabulary)).to(memory_format=torch.channels_last)
+    teacher, student = Teacher(), Student(len(vocabulary))
+    student.tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(0.995), use_buffers=True)
     decay = [p for p in student.parameters() if p.ndim > 1]
     plain = [p for p in student.parameters() if p.ndim <= 1]

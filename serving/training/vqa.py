@@ -34,8 +34,8 @@ import prompts
 from serving.evaluation.benchmarks import VqaRow, slake_rows, vqa_rad_rows
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import encode_images
-from serving.medvint.projector import TransformerProjector, build_projector
-from serving.medvint.vision import PmcClipTower, build_vision_tower
+from serving.medvint.projector import build_projector
+from serving.medvint.vision import build_vision_tower
 from serving.training.decoder import load_smollm2
 from serving.training.distill import normalise
 from serving.training.images import augment, load_squares
@@ -70,10 +70,14 @@ class Parts:
     """What is trained, and what it stands on."""
 
     config: MedVInTConfig
-    tower: PmcClipTower
-    projector: TransformerProjector
+    tower: Any
+    projector: Any
     decoder: Any
     tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def image_token_id(self) -> int:
+        return self.decoder.config.vocab_size
 
     def trainable(self) -> dict[str, nn.Parameter]:
         named = {f"projector.{name}": p for name, p in self.projector.named_parameters()}
@@ -88,10 +92,10 @@ def build(tower_weights: Path) -> Parts:
     config = MedVInTConfig(
         vision_config=VISION, projector_config=PROJECTOR, text_config=base.config.to_dict(), stop_token_id=2
     )
-    tower = build_vision_tower(config.vision)
+    tower: Any = build_vision_tower(config.vision)
     tower.load_state_dict(load_file(tower_weights))
     tower.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    projector = build_projector(config.projector, config.vision.out_channels, base.config.hidden_size)
+    projector: Any = build_projector(config.projector, config.vision.out_channels, base.config.hidden_size)
     nn.init.normal_(projector.query_embed.weight, std=0.5)
     # Stage 1's answer head knows which directions of a patch questions ask about: start there.
     head = load_file(tower_weights.with_name("answer_head.safetensors"))
@@ -109,7 +113,7 @@ def build(tower_weights: Path) -> Parts:
 def hidden_states(parts: Parts, batch: PackedBatch, image_embeds: torch.Tensor) -> torch.Tensor:
     """[n, length, hidden_size] of the decoder's last layer."""
     model = parts.decoder.get_base_model().model
-    words = model.embed_tokens(batch.input_ids.clamp(max=parts.config.image_token_id - 1))
+    words = model.embed_tokens(batch.input_ids.clamp(max=parts.image_token_id - 1))
     prefix = image_embeds.shape[1]
     inputs_embeds = torch.cat([image_embeds.to(words.dtype), words[:, prefix:]], 1)
     return model(
@@ -168,7 +172,7 @@ def exact_match(
             ]
             for of_image in rows
         ]
-        batch = pack(segments, parts.config.projector.num_queries, parts.config.image_token_id)
+        batch = pack(segments, parts.config.projector.num_queries, parts.image_token_id)
         pixels = torch.stack([images[path] for path in chunk]).float() / 255
         pixels = functional.interpolate(pixels, (256, 256), mode="bicubic", antialias=True).clamp(0, 1)
         if blank:
@@ -290,7 +294,7 @@ def main(
                 )
                 for path in chosen
             ]
-            batch = pack(segments, parts.config.projector.num_queries, parts.config.image_token_id)
+            batch = pack(segments, parts.config.projector.num_queries, parts.image_token_id)
             pixels = augment(torch.stack([images[path] for path in chosen]), 256, generator, crop=0.15, degrees=7)
             with torch.autocast("cpu", torch.bfloat16):
                 embeds = encode_images(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from retrieval.figures import Hit
     from serving.evaluation.run import Answered
 
+TRIES = 4
+
 
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="slake or vqa-rad.")],
@@ -35,7 +37,7 @@ def evaluate(
 
     \b
       medvint evaluate slake --data ~/slake
-      medvint evaluate vqa-rad --data ~/vqa-rad --split test --limit 100 --json
+      medvint evaluate vqa-rad --data ~/vqa-rad --limit 100 --json
     """
     if not data.is_dir():
         raise CommandError(f"The folder {data} does not exist.")
@@ -85,6 +87,7 @@ def _asker(settings: "Settings", model: Any) -> "Callable[[str, Image.Image], Aw
     """The chat turn as a benchmark needs it: without figures, whose captions could hold the answer."""
     from assistant.chat import Assistant
     from assistant.figure_search import FigureSearch
+    from assistant.model import ModelNotReadyError, ModelTimeoutError
     from assistant.uploads import UploadLimits, clean_upload
     from serving.evaluation.run import Answered
 
@@ -98,8 +101,17 @@ def _asker(settings: "Settings", model: Any) -> "Callable[[str, Image.Image], Aw
     async def ask(question: str, image: "Image.Image") -> Answered:
         png = io.BytesIO()
         image.save(png, "PNG")
-        async for turn in assistant.ask(question, clean_upload(png.getvalue(), "image.png", limits)):
-            last = turn
+        clean = clean_upload(png.getvalue(), "image.png", limits)
+        # One broken connection among thousands must not end a run of an hour; a dead server still does.
+        for attempt in range(TRIES):
+            try:
+                async for turn in assistant.ask(question, clean):
+                    last = turn
+                break
+            except (ModelNotReadyError, ModelTimeoutError):
+                if attempt + 1 == TRIES:
+                    raise
+                await asyncio.sleep(5 * (attempt + 1))
         return Answered(last.answer, last.confidence.value if last.confidence else None)
 
     return ask

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from transformers import AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.training.decoder import load_smollm2
 from serving.training.texts import roco_captions
 
@@ -66,8 +67,7 @@ def main(
     captions: Annotated[int, typer.Option(help="How many held-out captions.")] = 200,
 ) -> None:
     """Measure and write both reports."""
-    whole: Any = AutoModelForImageTextToText.from_pretrained(model, dtype=torch.bfloat16)
-    ours = whole.language_model.eval()
+    ours = MedVInTForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).language_model.eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
     base, _ = load_smollm2()
     base.eval()

@@ -15,23 +15,9 @@ import typer
 from safetensors.torch import load_file, save_file
 
 from serving.medvint.configuration import MedVInTConfig
-from serving.original_keys import TOWER_CHILDREN
 from serving.training.decoder import load_smollm2
+from serving.training.names import original_name
 from serving.training.vqa import LORA_ALPHA, LORA_RANK, PROJECTOR, VISION
-
-_TOWER_NUMBERS = {ours: number for number, ours in TOWER_CHILDREN.items()}
-_LORA_PREFIX = "decoder.base_model.model."
-
-
-def original_name(name: str) -> str:
-    """The original's name of a tensor of stage 2 (`tower.`, `projector.`, `decoder.`)."""
-    part, _, rest = name.partition(".")
-    if part == "tower":
-        child, _, rest = rest.partition(".")
-        return f"vision_model.{_TOWER_NUMBERS[child]}.{rest}"
-    if part == "projector":
-        return f"decoder.{rest}" if rest.startswith(("layers.", "norm.")) else rest
-    return f"llamacasual.base_model.model.{name.removeprefix(_LORA_PREFIX).replace('.default', '')}"
 
 
 def main(

@@ -9,6 +9,7 @@ plain text and dialogue (Kullback-Leibler).
 
     python -m serving.training.vqa --data ../shared/data --tower data/training/tower/tower.safetensors
     # interrupt at any time, the same command goes on from the last checkpoint
+    # start from shipped weights in place of stage 1's: --init serving/models/demo/model.safetensors
 
 Writes `trained.safetensors` (moving average, this package's names), `checkpoint.pt`, `log.jsonl`.
 """
@@ -39,6 +40,7 @@ from serving.medvint.vision import build_vision_tower
 from serving.training.decoder import load_smollm2
 from serving.training.distill import normalise
 from serving.training.images import augment, load_squares
+from serving.training.names import original_name
 from serving.training.packing import IGNORE, PackedBatch, encode_question, image_questions, pack
 from serving.training.texts import training_texts
 
@@ -86,28 +88,41 @@ class Parts:
         return named
 
 
-def build(tower_weights: Path) -> Parts:
-    """Tower from stage 1, fresh projector, SmolLM2 with fresh LoRA on `q_proj` and `v_proj`."""
+def build(tower_weights: Path | None) -> Parts:
+    """Tower from stage 1 (random without it), fresh projector, SmolLM2 with fresh LoRA on `q_proj` and `v_proj`."""
     base, tokenizer = load_smollm2()
     config = MedVInTConfig(
         vision_config=VISION, projector_config=PROJECTOR, text_config=base.config.to_dict(), stop_token_id=2
     )
     tower: Any = build_vision_tower(config.vision)
-    tower.load_state_dict(load_file(tower_weights))
+    if tower_weights is not None:
+        tower.load_state_dict(load_file(tower_weights))
     tower.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     projector: Any = build_projector(config.projector, config.vision.out_channels, base.config.hidden_size)
     nn.init.normal_(projector.query_embed.weight, std=0.5)
-    # Stage 1's answer head knows which directions of a patch questions ask about: start there.
-    head = load_file(tower_weights.with_name("answer_head.safetensors"))
-    with torch.no_grad():
-        projector.patch_norm.weight.copy_(head["patch_norm.weight"])
-        projector.patch_norm.bias.copy_(head["patch_norm.bias"])
-        projector.input_proj.weight[: len(head["patch.weight"])] = head["patch.weight"]
-        projector.input_proj.bias[: len(head["patch.bias"])] = head["patch.bias"]
+    if tower_weights is not None:
+        # Stage 1's answer head knows which directions of a patch questions ask about: start there.
+        head = load_file(tower_weights.with_name("answer_head.safetensors"))
+        with torch.no_grad():
+            projector.patch_norm.weight.copy_(head["patch_norm.weight"])
+            projector.patch_norm.bias.copy_(head["patch_norm.bias"])
+            projector.input_proj.weight[: len(head["patch.weight"])] = head["patch.weight"]
+            projector.input_proj.bias[: len(head["patch.bias"])] = head["patch.bias"]
     nn.init.constant_(projector.output_norm.weight, base.get_input_embeddings().weight.float().std().item())
     lora = LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, target_modules=["q_proj", "v_proj"])
     decoder = get_peft_model(base, lora, autocast_adapter_dtype=True)
     return Parts(config, tower, projector, decoder, tokenizer)
+
+
+def start_from(parts: Parts, checkpoint: Path) -> None:
+    """Take tower, projector and LoRA from a checkpoint in the original's names, as `export` writes it."""
+    state = load_file(checkpoint)
+    with torch.no_grad():
+        for name, p in parts.trainable().items():
+            p.copy_(state[original_name(name)])
+        for name, tensor in parts.tower.state_dict().items():
+            if not name.endswith("num_batches_tracked"):
+                tensor.copy_(state[original_name(f"tower.{name}")])
 
 
 def hidden_states(parts: Parts, batch: PackedBatch, image_embeds: torch.Tensor) -> torch.Tensor:
@@ -218,6 +233,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Checkpoints and log.")] = Path("data/training/vqa"),
     steps: int = 400,
     seed: int = 1,
+    init: Annotated[Path | None, typer.Option(help="Shipped weights to start from.")] = None,
     train_tower: Annotated[bool, typer.Option(help="Train the tower's convolutions from 40 % of the steps on.")] = True,
 ) -> None:
     """Train projector and LoRA (about 7 s a step on two cores)."""
@@ -225,7 +241,9 @@ def main(
     torch.manual_seed(seed)
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     generator = torch.Generator().manual_seed(seed)
-    parts = build(tower)
+    parts = build(tower if init is None else None)
+    if init is not None:
+        start_from(parts, init)
     train = grouped(slake_rows(data / "slake", "train") + vqa_rad_rows(data / "vqa-rad", "train"))
     validation = {
         "slake": grouped(slake_rows(data / "slake", "validate")),

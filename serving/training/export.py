@@ -21,14 +21,11 @@ from serving.training.vqa import LORA_ALPHA, LORA_RANK, PROJECTOR, VISION
 
 
 def main(
-    tower: Annotated[Path, typer.Option(help="Stage 1's weights.")] = Path("data/training/tower/tower.safetensors"),
     trained: Annotated[Path, typer.Option(help="Stage 2's weights.")] = Path("data/training/vqa/trained.safetensors"),
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("serving/models/demo"),
 ) -> None:
     """Write `model.safetensors` and `config.json`."""
-    # Stage 2 changes the tower's convolutions; its BatchNorm is stage 1's.
-    state = {f"tower.{name}": tensor for name, tensor in load_file(tower).items()}
-    state |= load_file(trained)
+    state = load_file(trained)
     out.mkdir(parents=True, exist_ok=True)
     weights = {
         original_name(name): tensor.to(torch.bfloat16).contiguous()

@@ -369,7 +369,9 @@ def main(
                 }
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 checkpoint.with_suffix(".tmp").replace(checkpoint)
-                save_file({name: p.contiguous() for name, p in average.items()}, out / "trained.safetensors")
+                # The tower's BatchNorm is not trained and belongs to it all the same.
+                whole = {f"tower.{name}": tensor for name, tensor in parts.tower.state_dict().items()} | average
+                save_file({name: tensor.contiguous() for name, tensor in whole.items()}, out / "trained.safetensors")
 
 
 if __name__ == "__main__":

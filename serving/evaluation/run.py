@@ -38,7 +38,7 @@ def _done(path: Path) -> dict[tuple[str, str], Answered]:
     if not path.exists():
         return {}
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in filter(None, path.read_text(encoding="utf-8").splitlines()):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -84,6 +84,8 @@ async def evaluate(
     gate = asyncio.Semaphore(concurrency)
 
     with answers_path.open("a", encoding="utf-8") as log:
+        if answers_path.stat().st_size:
+            log.write("\n")  # behind a line that a killed run left unfinished
 
         async def one(row: VqaRow, control: str) -> None:
             async with gate:

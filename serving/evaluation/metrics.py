@@ -1,18 +1,23 @@
-"""Scores of short answers, and the baseline that has not seen the image.
+"""Scores of one answer, each in [0, 1] or a truth value.
 
 exact_match("The left lung.", "left lung")    # True
 token_f1("left lower lobe", "left lung")      # 0.4
+right(row, "B")                               # by the strict scoring that belongs to the row
 """
 
-import random
+import difflib
+import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
 from serving.evaluation.benchmarks import VqaRow
+from serving.evaluation.pmc_vqa import choice_text
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = re.compile(r"[^\w\s/%+-]")
+# A letter alone or with a mark behind it: "A", "(b)", "C: lateral"; not the article of "a lateral view".
+_LETTER = re.compile(r"^\W*(?:([A-Z])(?![A-Za-z])|([a-z])(?=\s*(?:[:.)]|$)))")
 
 
 def normalise_answer(text: str) -> str:
@@ -27,47 +32,65 @@ def exact_match(answer: str, gold: str) -> bool:
 def token_f1(answer: str, gold: str) -> float:
     """Harmonic mean of precision and recall over words, in [0, 1]."""
     said, wanted = normalise_answer(answer).split(), normalise_answer(gold).split()
-    shared = sum((Counter(said) & Counter(wanted)).values())
+    shared = _shared(said, wanted)
     if not shared:
         return float(said == wanted)
     precision, recall = shared / len(said), shared / len(wanted)
     return 2 * precision * recall / (precision + recall)
 
 
-def question_only_answers(train: Sequence[VqaRow], rows: Sequence[VqaRow]) -> list[str]:
-    """The most frequent training answer of the same question text, else of the answer type."""
-    by_question: dict[str, Counter[str]] = defaultdict(Counter)
-    by_type: dict[bool, Counter[str]] = defaultdict(Counter)
-    for row in train:
-        by_question[row.question.lower()][row.answer] += 1
-        by_type[row.closed][row.answer] += 1
-    return [(by_question.get(row.question.lower()) or by_type[row.closed]).most_common(1)[0][0] for row in rows]
+def bleu_1(answer: str, gold: str) -> float:
+    """BLEU of one word for one answer (Papineni et al., 2002): clipped precision times the brevity penalty."""
+    said, wanted = normalise_answer(answer).split(), normalise_answer(gold).split()
+    if not said:
+        return float(said == wanted)
+    return _shared(said, wanted) / len(said) * min(1.0, math.exp(1 - len(wanted) / len(said)))
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0, rounds: int = 2000) -> tuple[float, float]:
-    """95 % interval of the mean by resampling `values`."""
-    draw = random.Random(seed)  # noqa: S311 - statistics, not secrets
-    means = sorted(sum(draw.choices(values, k=len(values))) / len(values) for _ in range(rounds))
-    return means[int(0.025 * rounds)], means[int(0.975 * rounds) - 1]
+def _shared(said: list[str], wanted: list[str]) -> int:
+    return sum((Counter(said) & Counter(wanted)).values())
 
 
-def summary(rows: Sequence[VqaRow], answers: Sequence[str]) -> dict[str, dict[str, float]]:
-    """By group (all, open, closed, each content type): n, exact match and token F1 in percent."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows):
-        groups["all"].append(index)
-        groups["closed" if row.closed else "open"].append(index)
-        groups[f"type: {row.content_type}"].append(index)
-    table = {}
-    for name, members in groups.items():
-        hits = [float(exact_match(answers[i], rows[i].answer)) for i in members]
-        f1 = [token_f1(answers[i], rows[i].answer) for i in members]
-        low, high = bootstrap_interval(hits)
-        table[name] = {
-            "n": len(members),
-            "exact_match": round(100 * sum(hits) / len(hits), 1),
-            "low": round(100 * low, 1),
-            "high": round(100 * high, 1),
-            "token_f1": round(100 * sum(f1) / len(f1), 1),
-        }
-    return table
+def chosen_letter(answer: str, choices: Sequence[str]) -> int | None:
+    """The choice whose letter the answer begins with."""
+    found = _LETTER.match(answer.strip())
+    index = ord((found[1] or found[2]).upper()) - ord("A") if found else len(choices)
+    return index if index < len(choices) else None
+
+
+def chosen(answer: str, choices: Sequence[str]) -> int | None:
+    """Strictly: the choice that the answer names by its letter or by its whole text; None if by neither."""
+    letter = chosen_letter(answer, choices)
+    if letter is not None:
+        return letter
+    same = [index for index, choice in enumerate(choices) if exact_match(answer, choice_text(choice))]
+    return same[0] if len(same) == 1 else None
+
+
+def nearest_choice(answer: str, choices: Sequence[str]) -> int | None:
+    """MedVInT's own scoring: the first choice with the highest ratio of `difflib.SequenceMatcher`, none if all are 0.
+
+    The choices keep their letters and spaces, as the original compares them (PMC-VQA, src/MedVInT_TD/test.py), so a
+    lone "A" goes to the shortest choice with an A in it, which is not always choice A.
+    """
+    ratios = [difflib.SequenceMatcher(None, choice, answer).ratio() for choice in choices]
+    best = max(ratios)
+    return ratios.index(best) if best > 0 else None
+
+
+def original_right(row: VqaRow, answer: str) -> bool:
+    """As MedVInT's test.py counts it: one letter where the choices are shown, else the whole text, to the nearest.
+
+    Raises ValueError for a row without choices: the original has no scorer for it.
+    """
+    if not row.choices:
+        raise ValueError(f"{row.question_id} has no choices")
+    said = answer
+    if row.choices_shown and (letter := chosen_letter(answer, row.choices)) is not None:
+        said = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[letter]
+    return nearest_choice(said, row.choices) == row.correct
+
+
+def right(row: VqaRow, answer: str) -> bool:
+    """The strict scoring: the right choice where choices are shown, else normalised exact match."""
+    return chosen(answer, row.choices) == row.correct if row.choices_shown else exact_match(answer, row.answer)

@@ -5,29 +5,23 @@ async for turn in assistant.ask("What is abnormal?", image):
     print(turn.stage, turn.answer)      # "searching the figures", then "answering", then ""
 """
 
-import base64
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-
 import prompts
 from assistant.confidence import Confidence
+from assistant.conversation import fit
 from assistant.evidence import Support, support
 from assistant.figure_search import FigureSearch
-from assistant.model import ModelClient
+from assistant.model import ImageNotReadError, ModelClient
+from assistant.served_model import ServedModel
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
 from retrieval.figures import Hit
 
-CHAT_PROMPT = "medvint_chat"
-CAPTIONS_PROMPT = "with_captions"
-# MedVInT was trained on single questions; more history than this moves it away from the image.
-EXCHANGES_WITH_IMAGE = 3
-EXCHANGES_OF_TEXT = 8
 QUESTION_FOR_IMAGE_ALONE = "What does this image show?"
 
 
@@ -101,7 +95,7 @@ class Assistant:
         """
         started = time.monotonic()
         question = self._checked(question, image)
-        turn = Turn(question, (image,) if image else (), prompt=f"{CHAT_PROMPT} {prompts.load(CHAT_PROMPT).version}")
+        turn = Turn(question, (image,) if image else ())
         seen = image or current_image(history)
 
         yield (turn := replace(turn, stage=self.figures.stage()))
@@ -110,16 +104,25 @@ class Assistant:
         turn = replace(turn, timings={"search": time.monotonic() - started}, model=self.model.name)
 
         yield (turn := replace(turn, stage="looking at the image" if seen else "thinking"))
+        served = await self.model.served()
+        turn = replace(turn, model=served.name, prompt=_prompt(served))
+        if image and served.max_images == 0:
+            yield turn
+            raise ImageNotReadError(
+                f"{served.name} reads text only and cannot look at an image. Please ask without one."
+            )
+        captions = hits if self._settings.captions_in_prompt else []
+        fitted = await fit([*history, turn], captions, served, self.model.count, self._settings.max_answer_tokens)
+        turn = replace(turn, notes=(*turn.notes, *fitted.notes))
         logprobs: list[float] = []
-        messages = conversation(turn, history, captions=hits if self._settings.captions_in_prompt else ())
-        async with aclosing(self.model.stream(messages)) as tokens:
+        async with aclosing(self.model.stream(fitted.messages)) as tokens:
             async for token in tokens:
                 logprobs.extend(token.logprobs)
                 if not token.text:
                     continue
                 if not turn.answer:
                     timings = turn.timings | {"first_token": time.monotonic() - started}
-                    turn = replace(turn, timings=timings, stage="answering", model=self.model.name)
+                    turn = replace(turn, timings=timings, stage="answering")
                 yield (turn := replace(turn, answer=turn.answer + token.text))
 
         answer = turn.answer.strip()
@@ -151,30 +154,5 @@ def current_image(history: Sequence[Turn]) -> CleanImage | None:
     return next((turn.images[-1] for turn in reversed(history) if turn.images), None)
 
 
-def conversation(turn: Turn, history: Sequence[Turn], captions: Sequence[Hit] = ()) -> list[BaseMessage]:
-    """The messages for the model: the turns that belong to this question, and the image with the first of them."""
-    turns = [*history, turn]
-    shown_at = max((number for number, past in enumerate(turns) if past.images), default=None)
-    image = None if shown_at is None else turns[shown_at].images[-1]
-    answered = [past for past in turns[shown_at or 0 :] if past.answer or past is turn]
-    kept = answered[-1 - (EXCHANGES_WITH_IMAGE if image else EXCHANGES_OF_TEXT) :]
-    messages: list[BaseMessage] = []
-    for number, past in enumerate(kept):
-        text = with_captions(past.question, captions) if past is turn and captions else past.question
-        messages.append(_asked(text, image if number == 0 else None))
-        if past is not turn:
-            messages.append(AIMessage(past.answer))
-    return messages
-
-
-def with_captions(question: str, hits: Sequence[Hit]) -> str:
-    """The question with the captions of similar figures before it, for models that were trained to read them."""
-    return prompts.load(CAPTIONS_PROMPT).render(question=question, captions=[hit.figure.caption for hit in hits])
-
-
-def _asked(text: str, image: CleanImage | None) -> HumanMessage:
-    if image is None:
-        return HumanMessage(text)
-    encoded = base64.b64encode(image.data).decode("ascii")
-    picture = {"type": "image", "base64": encoded, "mime_type": "image/png"}
-    return HumanMessage([picture, {"type": "text", "text": text}])
+def _prompt(served: ServedModel) -> str:
+    return f"{served.prompt} {prompts.load(served.prompt).version}" if served.is_medvint else served.prompt

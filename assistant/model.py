@@ -9,16 +9,16 @@ async with aclosing(model.stream([HumanMessage("What is a pneumothorax?")])) as 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from pathlib import PurePath
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import openai
 from langchain_core.exceptions import ContextOverflowError
-from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_openai import ChatOpenAI
 
+from assistant.served_model import ServedModel, ask_server, read
 from assistant.settings import Settings
 
 HEALTH_TIMEOUT_S = 2.0
@@ -49,6 +49,12 @@ class ConversationTooLongError(ModelError):
     code = "conversation_too_long"
 
 
+class ImageNotReadError(ModelError):
+    """The model reads text only."""
+
+    code = "model_reads_no_images"
+
+
 class ModelRefusedError(ModelError):
     """The server did not accept the request."""
 
@@ -70,6 +76,7 @@ class ModelState:
     ready: bool
     name: str
     is_demo: bool
+    served: ServedModel | None = None
 
 
 class ModelClient:
@@ -78,7 +85,16 @@ class ModelClient:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._state = ModelState(False, "", settings.is_demo)
-        self._http = httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S)
+        self._card: dict[str, Any] = {}
+        self._asking = asyncio.Lock()
+        trust_env = not settings.model_is_here
+        self._http = httpx.AsyncClient(
+            timeout=HEALTH_TIMEOUT_S,
+            trust_env=trust_env,
+            headers={"Authorization": f"Bearer {settings.model_api_key.get_secret_value()}"},
+        )
+        self._blocking_http = httpx.Client(trust_env=trust_env)
+        self._answers_http = httpx.AsyncClient(trust_env=trust_env)
         self._chat = ChatOpenAI(
             model=settings.served_model_name,
             base_url=settings.model_base_url,
@@ -90,6 +106,8 @@ class ModelClient:
             max_retries=0,
             timeout=httpx.Timeout(settings.model_timeout_s, connect=CONNECT_TIMEOUT_S),
             stream_chunk_timeout=None,
+            http_client=self._blocking_http,
+            http_async_client=self._answers_http,
         )
 
     @property
@@ -98,19 +116,69 @@ class ModelClient:
         return self._state.name or self._settings.served_model_name
 
     async def state(self) -> ModelState:
-        """Ask the server now; at most `HEALTH_TIMEOUT_S`. Never raises."""
+        """Ask the server now; at most `HEALTH_TIMEOUT_S`, and longer once for a model that is new. Never raises."""
         try:
+            await self._look()
+        except (ModelError, httpx.HTTPError, ValueError, KeyError):
+            return self._lost()
+        return self._state
+
+    async def served(self) -> ServedModel:
+        """The model that answers now, and what it can be given.
+
+        Raises ModelNotReadyError, ModelTimeoutError, ModelRefusedError where the server has no model of that name.
+        """
+        try:
+            return await self._look()
+        except httpx.TimeoutException as error:
+            self._lost()
+            raise ModelTimeoutError("The model's server was silent. Please ask again when it is ready.") from error
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            self._lost()
+            raise ModelNotReadyError(_NOT_READY) from error
+
+    async def count(self, messages: Sequence[BaseMessage]) -> int | None:
+        """Tokens of a conversation as the server reads it, images included; None where it does not say."""
+        served = await self.served()
+        try:
+            told = await read(self._http, self._settings.model_root_url, served.id, _plain(messages))
+        except httpx.HTTPError:
+            # The question itself will tell what is wrong with the server.
+            return None
+        return len(told.tokens) if told and not told.refusal else None
+
+    async def _look(self) -> ServedModel:
+        async with self._asking:
             health = await self._http.get(f"{self._settings.model_root_url}/health")
             # Other servers of the same interface have no such address; their list of models says as much.
             if health.status_code not in (200, 404):
-                return self._remember(ready=False)
-            if self._state.ready and health.status_code == 200:
-                return self._state
-            models = await self._http.get(f"{self._settings.model_base_url}/models", headers=self._authorisation())
-            models.raise_for_status()
-            return self._remember(ready=True, served=_find(models.json(), self._settings.served_model_name))
-        except (httpx.HTTPError, ValueError):
-            return self._remember(ready=False)
+                health.raise_for_status()
+            listed = await self._http.get(f"{self._settings.model_base_url}/models")
+            listed.raise_for_status()
+            cards = listed.json()["data"]
+            card = self._chosen(cards)
+            known = {key: card.get(key) for key in ("id", "root", "max_model_len")}
+            if self._state.served is None or not self._state.ready or known != self._card:
+                context = card.get("max_model_len") or next(
+                    (other["max_model_len"] for other in cards if other.get("max_model_len")), None
+                )
+                served = await ask_server(self._http, self._settings.model_root_url, card, context)
+                self._card = known
+                self._state = ModelState(True, served.name, served.is_demo, served)
+            assert self._state.served is not None
+            return self._state.served
+
+    def _chosen(self, cards: list[dict[str, Any]]) -> dict[str, Any]:
+        wanted = self._settings.served_model_name
+        names = [str(card["id"]) for card in cards]
+        if wanted in names:
+            return cards[names.index(wanted)]
+        if len(cards) == 1 and "served_model_name" not in self._settings.model_fields_set:
+            return cards[0]
+        raise ModelRefusedError(
+            f"The model's server has no model named {wanted}. It has: {', '.join(names) or 'none'}. "
+            "MEDVINT_SERVED_MODEL_NAME chooses one."
+        )
 
     async def stream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[Token, None]:
         """The answer's tokens as they come. Closing the iterator closes the request, and the server stops working.
@@ -118,11 +186,9 @@ class ModelClient:
         Raises ModelNotReadyError, ModelTimeoutError, ConversationTooLongError, ModelRefusedError.
         """
         patience = self._settings.model_timeout_s
-        if not self._state.name:
-            # Nobody has asked for the state yet, and an answer names the model that gave it.
-            await self.state()
+        served = self._state.served or await self.served()
         try:
-            async with aclosing(self._chat.astream(list(messages))) as chunks:  # type: ignore[type-var]
+            async with aclosing(self._chat.astream(list(messages), model=served.id)) as chunks:  # type: ignore[type-var]
                 while True:
                     async with asyncio.timeout(patience):
                         chunk = await anext(chunks, None)
@@ -138,35 +204,35 @@ class ModelClient:
         except openai.BadRequestError as error:
             if "context length" in str(error) or "max_model_len" in str(error):
                 raise ConversationTooLongError(_TOO_LONG) from error
+            if "chat template" in str(error):
+                raise ModelRefusedError(
+                    f"{served.name} has no chat template, so it cannot be asked in a chat. "
+                    "Put a chat_template.jinja into its folder, or choose a model that was trained for chat."
+                ) from error
             raise ModelRefusedError(
                 "The model's server did not accept this request. Please start a new chat."
             ) from error
         except (openai.APIError, httpx.HTTPError) as error:
-            self._remember(ready=False)
-            raise ModelNotReadyError(
-                "The model does not answer: it is starting or has stopped. Please ask again when it is ready."
-            ) from error
+            self._lost()
+            raise ModelNotReadyError(_NOT_READY) from error
 
     async def close(self) -> None:
         await self._http.aclose()
+        await self._answers_http.aclose()
+        self._blocking_http.close()
 
-    def _authorisation(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._settings.model_api_key.get_secret_value()}"}
-
-    def _remember(self, *, ready: bool, served: dict[str, Any] | None = None) -> ModelState:
-        if served is None:
-            self._state = ModelState(ready, self._state.name, self._state.is_demo)
-        else:
-            name = PurePath(str(served.get("root") or served["id"])).name
-            self._state = ModelState(ready, name, name == "demo")
+    def _lost(self) -> ModelState:
+        self._state = replace(self._state, ready=False)
         return self._state
 
 
+_NOT_READY = "The model does not answer: it is starting or has stopped. Please ask again when it is ready."
 _TOO_LONG = "The conversation is too long for this model. Please start a new chat, or ask shorter."
 
 
-def _find(models: dict[str, Any], name: str) -> dict[str, Any] | None:
-    return next((model for model in models.get("data", []) if model.get("id") == name), None)
+def _plain(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+    converted = convert_to_openai_messages(list(messages))
+    return converted if isinstance(converted, list) else [converted]
 
 
 def _token(chunk: AIMessageChunk) -> Token:

@@ -73,10 +73,11 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
         )
         for event in (asked, clicked):
             event.failure(session.failed, [turns], outputs, queue=False, **quiet)
-        box.stop(session.stopped, [turns], outputs, cancels=[asked, clicked], queue=False, **quiet)
+        # None of these cancels the run: it ends itself, so that its last words cannot undo what they show.
+        box.stop(session.stop, [turns], outputs, queue=False, **quiet)
         # The conversation's own bin has to empty the state too.
-        chatbot.clear(session.start_again, None, outputs, cancels=[asked, clicked], queue=False, **quiet)
-        new_chat.click(session.start_again, None, outputs, cancels=[asked, clicked], queue=False, **quiet)
+        chatbot.clear(session.start_again, None, outputs, queue=False, **quiet)
+        new_chat.click(session.start_again, None, outputs, queue=False, **quiet)
     return screen
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,20 @@ from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimi
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
-SECONDS_FOR_LAST_WORDS = 0.3
+SECONDS_FOR_LAST_WORDS = 5.0
 
 Update = tuple[Any, Any, Any, Any]
 """Messages, panel, question box, turns: the outputs of every event."""
+
+
+class Run:
+    """A question that is being answered. As long as it runs, it alone writes to its visitor's screen: whoever wants it
+    to end asks it to, and it shows the end itself. So nothing that it showed before can arrive after its end."""
+
+    def __init__(self) -> None:
+        self.told_to_end = asyncio.Event()
+        self.is_over = asyncio.Event()
+        self.forget = False
 
 
 class Session:
@@ -33,44 +43,70 @@ class Session:
         self._assistant = assistant
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
         self._cache = chatbot.GRADIO_CACHE
+        self._runs: dict[str | None, Run] = {}
 
-    async def ask(self, message: dict[str, Any], turns: list[Turn]) -> AsyncGenerator[Update, None]:
+    async def ask(
+        self, message: dict[str, Any], turns: list[Turn], request: gr.Request
+    ) -> AsyncGenerator[Update, None]:
         """A question was sent, perhaps with a file, which is read once and then deleted: it may name a patient."""
         files = [Path(file) for file in message.get("files") or []]
         question = message.get("text") or ""
         waiting = Turn(question, stage="reading the image" if files else "thinking")
-        yield self._update([*turns, waiting], _BUSY)
-        try:
-            image = await self._read(files[0]) if files else None
-        except UploadError as error:
-            yield self._update([*turns, waiting], _idle(question), problem=str(error), keep=turns)
-            return
-        finally:
-            for file in files:
-                file.unlink(missing_ok=True)
-        async with aclosing(self._run(question, image, turns)) as updates:
-            async for update in updates:
-                yield update
+        with self._running(request) as run:
+            yield self._update([*turns, waiting], _BUSY)
+            try:
+                image = await self._read(files[0]) if files else None
+            except UploadError as error:
+                yield self._update([*turns, waiting], _idle(question), problem=str(error), keep=turns)
+                return
+            finally:
+                for file in files:
+                    file.unlink(missing_ok=True)
+            async with aclosing(self._run(run, question, image, turns)) as updates:
+                async for update in updates:
+                    yield update
 
-    async def ask_example(self, chosen: gr.SelectData, turns: list[Turn]) -> AsyncGenerator[Update, None]:
+    async def ask_example(
+        self, chosen: gr.SelectData, turns: list[Turn], request: gr.Request
+    ) -> AsyncGenerator[Update, None]:
         """An example was clicked."""
         question = chosen.value["text"]
         files = [file["path"] if isinstance(file, dict) else file for file in chosen.value.get("files") or []]
         waiting = Turn(question, stage="reading the image")
-        yield self._update([*turns, waiting], _BUSY)
-        image = await self._read(Path(files[0])) if files else None
-        async with aclosing(self._run(question, image, turns)) as updates:
-            async for update in updates:
-                yield update
+        with self._running(request) as run:
+            yield self._update([*turns, waiting], _BUSY)
+            image = await self._read(Path(files[0])) if files else None
+            async with aclosing(self._run(run, question, image, turns)) as updates:
+                async for update in updates:
+                    yield update
 
-    async def stopped(self, turns: list[Turn]) -> Update:
-        """Stop was pressed: what was said so far stays."""
-        # The browser may still be drawing the cancelled run's last words, which would undo this update.
-        await asyncio.sleep(SECONDS_FOR_LAST_WORDS)
-        if turns and turns[-1].stage:
-            said = replace(turns[-1], stage="", notes=(*turns[-1].notes, "stopped"))
-            turns = [*turns[:-1], said]
-        return self._update(turns, _idle())
+    def stop(self, turns: list[Turn], request: gr.Request) -> Update:
+        """Stop was pressed: what was said so far stays. Where nothing runs any more, the box is unlocked."""
+        run = self._runs.get(request.session_hash)
+        if run is None:
+            return self._update(turns, _idle())
+        run.told_to_end.set()
+        return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+    async def start_again(self, request: gr.Request) -> Update:
+        """A new chat."""
+        if run := self._runs.get(request.session_hash):
+            run.forget = True
+            run.told_to_end.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SECONDS_FOR_LAST_WORDS):
+                    await run.is_over.wait()
+        return self._update([], _idle())
+
+    @contextmanager
+    def _running(self, request: gr.Request) -> Iterator[Run]:
+        run = self._runs[request.session_hash] = Run()
+        try:
+            yield run
+        finally:
+            if self._runs.get(request.session_hash) is run:
+                del self._runs[request.session_hash]
+            run.is_over.set()
 
     def failed(self, turns: list[Turn]) -> Update:
         """Something broke that has no words of its own; Gradio has logged it. The box must not stay locked."""
@@ -78,16 +114,14 @@ class Session:
         gr.Warning("Something went wrong here. It was logged; please ask again.")
         return self._update(turns, _idle())
 
-    def start_again(self) -> Update:
-        """A new chat."""
-        return self._update([], _idle())
-
-    async def _run(self, question: str, image: CleanImage | None, turns: list[Turn]) -> AsyncGenerator[Update, None]:
+    async def _run(
+        self, run: Run, question: str, image: CleanImage | None, turns: list[Turn]
+    ) -> AsyncGenerator[Update, None]:
         started = shown = time.monotonic()
         turn = Turn(question, (image,) if image else (), stage="thinking")
         try:
             source = self._assistant.ask(question, image, turns)
-            async with aclosing(_with_signs_of_life(source, SECONDS_BETWEEN_SIGNS_OF_LIFE)) as signs:
+            async with aclosing(_with_signs_of_life(source, run.told_to_end)) as signs:
                 async for new in signs:
                     turn = new or turn
                     now = time.monotonic()
@@ -95,6 +129,11 @@ class Session:
                         continue
                     shown = now
                     yield self._update([*turns, turn], _BUSY if turn.stage else _idle(), waited_s=now - started)
+            if run.forget:
+                yield self._update([], _idle())
+            elif turn.stage:
+                said = replace(turn, stage="", notes=(*turn.notes, "stopped"))
+                yield self._update([*turns, said], _idle())
         except (QuestionError, ModelError) as error:
             # The turn stays with what was said; the question goes back into the box to be sent again.
             keep = [*turns, replace(turn, stage="")] if turn.answer else turns
@@ -131,14 +170,21 @@ def _idle(question: str = "", file: str | None = None) -> dict[str, Any]:
     return gr.update(value=value, submit_btn=True, stop_btn=False)
 
 
-async def _with_signs_of_life(source: AsyncGenerator[Turn, None], period_s: float) -> AsyncGenerator[Turn | None, None]:
-    """What `source` yields, and None whenever it has been silent for `period_s`."""
+async def _with_signs_of_life(
+    source: AsyncGenerator[Turn, None], told_to_end: asyncio.Event
+) -> AsyncGenerator[Turn | None, None]:
+    """What `source` yields, and None whenever it has been silent for a while; ends when told to."""
     step: Callable[[], Any] = source.__anext__
     pending = asyncio.ensure_future(step())
+    ending = asyncio.ensure_future(told_to_end.wait())
     try:
         while True:
-            done, _ = await asyncio.wait({pending}, timeout=period_s)
-            if not done:
+            await asyncio.wait(
+                {pending, ending}, timeout=SECONDS_BETWEEN_SIGNS_OF_LIFE, return_when=asyncio.FIRST_COMPLETED
+            )
+            if ending.done():
+                return
+            if not pending.done():
                 yield None
                 continue
             try:
@@ -148,6 +194,7 @@ async def _with_signs_of_life(source: AsyncGenerator[Turn, None], period_s: floa
             yield turn
             pending = asyncio.ensure_future(step())
     finally:
+        ending.cancel()
         pending.cancel()
         with suppress(asyncio.CancelledError, StopAsyncIteration, QuestionError, ModelError):
             await pending

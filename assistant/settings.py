@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     )
     model_url: AnyHttpUrl | None = Field(default=None, description="an OpenAI-compatible server that runs elsewhere")
     model_api_key: SecretStr = Field(default=SecretStr("EMPTY"), description="its key, where it asks for one")
-    served_model_name: str = Field(default="medvint", description="the name under which the server knows the model")
+    served_model_name: str = Field(
+        default="medvint", description="the name under which the server knows the model; not set: the only one it has"
+    )
     captions_in_prompt: bool = Field(
         default=False, description="put similar captions into the prompt (not for the demo)"
     )
@@ -56,6 +58,12 @@ class Settings(BaseSettings):
         """The server's address without `/v1`: `/health` lives there."""
         url = str(self.model_url) if self.model_url else f"http://127.0.0.1:{self.model_port}"
         return url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def model_is_here(self) -> bool:
+        """Whether the model's server runs on this machine: a proxy that is set for the internet does not reach it."""
+        host = self.model_url.host if self.model_url else None
+        return host in (None, "localhost", "[::1]") or host.startswith("127.")
 
     @property
     def model_dir(self) -> Path:

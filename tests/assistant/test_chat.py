@@ -1,6 +1,7 @@
 """The chat turn on a real engine and a real index; what needs neither runs without."""
 
 import asyncio
+import base64
 import io
 import re
 from contextlib import aclosing
@@ -11,20 +12,23 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from PIL import Image
 
-from assistant.chat import (
-    EXCHANGES_WITH_IMAGE,
-    Assistant,
-    EmptyQuestionError,
-    QuestionTooLongError,
-    Turn,
-    conversation,
-)
+from assistant.chat import Assistant, EmptyQuestionError, QuestionTooLongError, Turn
 from assistant.confidence import Confidence
+from assistant.conversation import EXCHANGES_WITH_IMAGE, MEDVINT, belonging, fit, messages_of
 from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
-from assistant.model import ConversationTooLongError, ModelClient, ModelNotReadyError, ModelTimeoutError
+from assistant.model import (
+    ConversationTooLongError,
+    ModelClient,
+    ModelNotReadyError,
+    ModelRefusedError,
+    ModelState,
+    ModelTimeoutError,
+)
+from assistant.served_model import ServedModel
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadLimits, clean_upload
+from retrieval.figures import Figure, Hit
 
 
 def make_image(grey: int = 90) -> CleanImage:
@@ -44,6 +48,10 @@ def make_assistant(**values) -> Assistant:
 
 async def all_turns(assistant: Assistant, question: str, image: CleanImage | None = None, history=()) -> list[Turn]:
     return [turn async for turn in assistant.ask(question, image, history)]
+
+
+def conversation(turn: Turn, history, served: ServedModel = MEDVINT):
+    return messages_of(belonging([*history, turn], served))
 
 
 def images_in(messages) -> list[int]:
@@ -79,6 +87,97 @@ def test_an_image_whose_question_was_stopped_is_not_lost():
 def test_words_alone_stay_words():
     messages = conversation(Turn("And on CT?"), [Turn("What is a pneumothorax?", answer="Air.")])
     assert [message.content for message in messages] == ["What is a pneumothorax?", "Air.", "And on CT?"]
+
+
+READS_TWO = ServedModel("m", "m", context=1000, max_images=2, counts=True)
+READS_TEXT = ServedModel("m", "m", context=1000, max_images=0, counts=True)
+
+
+async def bytes_and_pixels(messages) -> int:
+    """A count as a server gives it: a token for a byte of text, and one for 16 x 16 pixels."""
+    pixels = 0
+    for message in messages:
+        for part in message.content if isinstance(message.content, list) else ():
+            if part["type"] == "image":
+                width, height = Image.open(io.BytesIO(base64.b64decode(part["base64"]))).size
+                pixels += width * height
+    return sum(len(message.text) for message in messages) + pixels // 256
+
+
+def test_another_model_gets_more_than_three_exchanges_and_an_image_with_each_question():
+    history = [Turn("Which organ?", (IMAGE,), answer="Liver"), *(Turn(f"q{n}", answer="a") for n in range(6))]
+    messages = conversation(Turn("Compare.", (OTHER_IMAGE,)), history, READS_TWO)
+    assert len(messages) == 15
+    assert images_in(messages) == [0, 14]
+
+
+def test_an_image_beyond_the_limit_takes_its_conversation_with_it():
+    history = [Turn(f"image {n}", (make_image(n),), answer="a") for n in range(4)]
+    messages = conversation(Turn("Compare."), history, READS_TWO)
+    assert [message.text for message in messages] == ["image 2", "a", "image 3", "a", "Compare."]
+    assert images_in(messages) == [0, 2]
+
+
+async def test_a_model_that_reads_text_is_asked_without_the_older_image_and_that_is_said():
+    history = [Turn("Which organ?", (IMAGE,), answer="Liver")]
+    fitted = await fit([*history, Turn("Its function?")], [], READS_TEXT, bytes_and_pixels, 100)
+    assert len(fitted.messages) == 3
+    assert not images_in(fitted.messages)
+    assert "did not see the image" in fitted.notes[0]
+
+
+async def test_the_oldest_exchanges_give_way_to_the_models_context_and_the_image_stays():
+    history = [Turn("x" * 100, (IMAGE,), answer="y" * 100), *(Turn("x" * 100, answer="y" * 100) for n in range(9))]
+    fitted = await fit([*history, Turn("Which side?")], [], READS_TWO, bytes_and_pixels, 256)
+    assert 600 < await bytes_and_pixels(fitted.messages) <= READS_TWO.context - 256
+    assert images_in(fitted.messages) == [0]
+    assert fitted.messages[-1].text == "Which side?"
+    assert "first 7 exchanges were left out" in fitted.notes[0]
+
+
+async def test_an_image_that_would_fill_the_context_is_made_smaller_before_words_are_dropped():
+    buffer = io.BytesIO()
+    Image.effect_noise((1200, 900), 80).save(buffer, "PNG")
+    large = clean_upload(buffer.getvalue(), "", UploadLimits())
+    history = [Turn("Which organ?", (large,), answer="Liver")]
+    fitted = await fit([*history, Turn("Which side?")], [], READS_TWO, bytes_and_pixels, 256)
+    assert len(fitted.messages) == 3
+    assert 300 < await bytes_and_pixels(fitted.messages) <= 744
+    assert "pixels" in fitted.notes[0]
+
+
+async def test_the_least_similar_captions_give_way_last():
+    hits = [Hit(Figure(f"P/{n}", "P", "g", "", f"<{n}>" * 60, "CC BY", "", "t"), 0.5, n, ()) for n in range(5)]
+    fitted = await fit([Turn("a", answer="b"), Turn("Which side?")], hits, READS_TEXT, bytes_and_pixels, 256)
+    assert len(fitted.messages) == 1
+    assert "<0>" in fitted.messages[0].text
+    assert "<4>" not in fitted.messages[0].text
+
+
+async def test_a_proxy_for_the_internet_is_not_asked_for_the_model_on_this_machine(tmp_path, free_port, monkeypatch):
+    asked = []
+
+    async def proxy(reader, writer):
+        asked.append(await reader.readline())
+        writer.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, address)
+    here = make_assistant(data_dir=tmp_path, model_port=free_port())
+    with pytest.raises(ModelNotReadyError):
+        await all_turns(here, "What is a pneumothorax?")
+    # The request for an answer has its own connections.
+    here.model._state = ModelState(True, "m", False, READS_TEXT)
+    with pytest.raises(ModelNotReadyError):
+        await anext(here.model.stream([HumanMessage("What is a pneumothorax?")]))
+    assert not asked
+    elsewhere = make_assistant(data_dir=tmp_path, model_url="http://model.invalid:8000")
+    with pytest.raises(ModelNotReadyError):
+        await all_turns(elsewhere, "What is a pneumothorax?")
+    assert asked
+    server.close()
 
 
 @pytest.mark.parametrize(
@@ -144,6 +243,16 @@ async def test_an_image_and_a_question_give_a_grounded_answer(assistant):
     stages = list(dict.fromkeys(turn.stage for turn in turns))
     assert stages[0].startswith("searching")
     assert stages[1:] == ["looking at the image", "answering", ""]
+
+
+async def test_the_server_tells_that_it_has_medvint(assistant, model_server):
+    served = await assistant.model.served()
+    assert served == ServedModel("medvint", "demo", served.context, 1, "medvint_chat", 32, counts=True)
+    assert served.context >= 2048
+    assert (await assistant.model.state()).is_demo
+    elsewhere = make_assistant(model_url=model_server.url, served_model_name="llava")
+    with pytest.raises(ModelRefusedError, match="no model named llava"):
+        await elsewhere.model.served()
 
 
 async def test_the_answer_grows(assistant):

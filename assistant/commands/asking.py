@@ -55,11 +55,13 @@ class Asker:
         self._model = model
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
         self._clean: OrderedDict[bytes, asyncio.Task[CleanImage]] = OrderedDict()
+        self._answered = False
 
     async def ask(self, question: str, image: bytes, captions: Sequence[Caption] = ()) -> Answered:
-        """One answer. What the model or the upload refuses is no answer; a dead server is an error.
+        """One answer. What is too long, or an image that cannot be read, is no answer and not the end of the run.
 
-        Raises ModelNotReadyError or ModelTimeoutError after several tries.
+        Raises ModelNotReadyError or ModelTimeoutError after several tries, ModelRefusedError where the server has
+        refused everything so far: then it is not this question's fault.
         """
         assistant = Assistant(
             self._model, GivenFigures(self._settings, [_hit(c, i) for i, c in enumerate(captions, 1)]), self._settings
@@ -77,7 +79,10 @@ class Asker:
                         raise
                     await asyncio.sleep(5 * (attempt + 1))
         except (ConversationTooLongError, ModelRefusedError, UploadError) as error:
+            if isinstance(error, ModelRefusedError) and not self._answered:
+                raise
             return Answered("", failure=str(error))
+        self._answered = True
         if last.confidence is None:
             return Answered(last.answer)
         return Answered(last.answer, last.confidence.raw, last.confidence.of_whole_answer)

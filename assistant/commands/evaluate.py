@@ -205,6 +205,8 @@ def _progress() -> "Iterator[Progress]":
 
 
 def _in_words(report: dict[str, Any]) -> str:
+    from serving.evaluation.tables import METRICS
+
     plain = report["conditions"]["image"]
     lines = [
         f"{report['benchmark']}, {report['file']}, split {report['split']}: {report['n']:,} questions about "
@@ -213,7 +215,7 @@ def _in_words(report: dict[str, Any]) -> str:
     for group in ("all", "open", "closed"):
         if group in plain:
             told = "; ".join(
-                f"{name.replace('_', ' ')} {plain[group][name]['value']}"
+                f"{METRICS[name]} {plain[group][name]['value']}"
                 f" ({plain[group][name]['low']} to {plain[group][name]['high']})"
                 for name in report["metrics"]
             )

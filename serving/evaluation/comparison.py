@@ -12,6 +12,7 @@ import numpy as np
 from serving.evaluation.answers import read_lines
 from serving.evaluation.intervals import intervals, mcnemar
 from serving.evaluation.report import ReportError, read_report
+from serving.evaluation.tables import METRICS
 
 EXAMPLES = 20
 
@@ -77,7 +78,7 @@ def in_words(comparison: Mapping[str, Any]) -> str:
     for name, values in comparison["metrics"].items():
         d = values["difference"]
         told = f"{d['value']:+.1f} ({d['low']:+.1f} to {d['high']:+.1f})"
-        lines.append(f"   {name.replace('_', ' ')}: {values['a']} -> {values['b']}, {told}")
+        lines.append(f"   {METRICS[name]}: {values['a']} -> {values['b']}, {told}")
     flips = comparison["flips"]
     lines.append(
         f"   only A right: {flips['only a right']}, only B right: {flips['only b right']}; "

@@ -90,7 +90,7 @@ def write_leaderboard(reports: Sequence[Path], out: Path) -> int:
         text = "\n".join([*header, *map(_markdown, rows)]) + "\n"
     else:
         text = render(
-            "leaderboard.html.jinja", columns=COLUMNS, explained=EXPLAINED, rows=rows, marks=(NO_CONTROLS, QUOTED)
+            "leaderboard.html.jinja", columns=COLUMNS, explained=EXPLAINED, rows=rows, marks=(QUOTED, NO_CONTROLS)
         )
     out.write_text(text, encoding="utf-8")
     return len(rows)

@@ -15,6 +15,7 @@ from serving.evaluation import plots
 from serving.evaluation.controls import CONTROLS
 from serving.evaluation.intervals import Interval
 from serving.evaluation.report import find
+from serving.evaluation.tables import METRICS
 from serving.evaluation.templates import render
 
 THUMBNAIL = 160
@@ -30,6 +31,7 @@ def write_page(report: Mapping[str, Any], images: Mapping[str, Path], out: Path)
         report=report,
         title=f"{find(report, 'model', 'model') or 'A model'} on {report['benchmark']}",
         controls=CONTROLS,
+        metrics=METRICS,
         span=_span,
         plots=_plots(report),
         fields={field: sorted({one[field] for one in worst if one[field]}) for field in FIELDS},

@@ -14,6 +14,7 @@ from serving.evaluation.intervals import intervals
 from serving.evaluation.metrics import bleu_1, chosen, normalise_answer, original_right, right, token_f1
 from serving.evaluation.pmc_vqa import choice_text
 
+METRICS = {"accuracy": "accuracy", "token_f1": "token F1", "bleu_1": "BLEU-1", "original": "original scoring"}
 SCORING = (
     "accuracy: the right letter or whole text where choices are shown, else normalised exact match; token F1 and "
     "BLEU-1: mean over questions; original: MedVInT's own, the nearest choice by difflib; percent, 95 % bootstrap "

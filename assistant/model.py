@@ -18,7 +18,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_openai import ChatOpenAI
 
-from assistant.served_model import ServedModel, ask_server, read
+from assistant.served_model import READS_NO_IMAGES, ServedModel, ask_server, read
 from assistant.settings import Settings
 
 HEALTH_TIMEOUT_S = 2.0
@@ -52,7 +52,7 @@ class ConversationTooLongError(ModelError):
 class ImageNotReadError(ModelError):
     """The model reads text only."""
 
-    code = "model_reads_no_images"
+    code = READS_NO_IMAGES
 
 
 class ModelRefusedError(ModelError):

@@ -21,6 +21,9 @@ from PIL import Image
 MAX_IMAGES = 4
 """More images than these are never put into one conversation."""
 
+READS_NO_IMAGES = "model_reads_no_images"
+"""The error code of a question with an image to a model that reads text only."""
+
 PROBE_TIMEOUT_S = 30.0
 MEDVINT_PROMPT = "medvint_chat"
 MEDVINT_LLAMA_PROMPT = "medvint_llama_chat"

@@ -16,11 +16,16 @@ LORA_NAME = "medvint-lora"
 
 # Prompts of an image question are under 100 tokens: smaller blocks let a repeated prefix be found.
 CPU_BLOCK_SIZE = 32
-CPU_KV_CACHE = "384M"
-CPU_MAX_NUM_SEQS = 16
+# Without a size vLLM takes nearly all memory; this is room for so many conversations of full length.
+CPU_KV_CONTEXTS = 4
+CPU_KV_CACHE_UNKNOWN = "4G"
+CPU_MAX_NUM_SEQS = 32
+CACHE_ELEMENT_BYTES = 2
 MAX_MODEL_LEN = 4096
+# MedVInT was trained on one image; others compare several. Nobody here sends films or sound.
+OTHER_MODELS_IMAGES = 4
 # Above this many cores one can be left to the server's own processes.
-CORES_WITHOUT_RESERVE = 4
+SMALL_MACHINE_CORES = 4
 
 
 def has_gpu() -> bool:
@@ -47,12 +52,13 @@ def vllm_command(
     # `vllm serve` fails with the CPU package, whose distribution is not called "vllm".
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", SERVED_NAME, "--host", host, "--port", str(port), "--dtype", dtype]
-    command += ["--limit-mm-per-prompt", json.dumps({"image": 1})]
     # Images come as data URIs; a server that fetched addresses would be a way into the network.
     command += ["--allowed-media-domains", "data-uris-only.invalid"]
     command += ["--enable-prompt-tokens-details", "--disable-uvicorn-access-log"]
     command += ["--mm-processor-cache-gb", "0.25"]
     folder = Path(model)
+    limits = {"image": 1} if is_medvint(folder) else {"image": OTHER_MODELS_IMAGES, "video": 0, "audio": 0}
+    command += ["--limit-mm-per-prompt", json.dumps(limits)]
     length = max_model_len or _context_length(folder)
     if length:
         command += ["--max-model-len", str(length)]
@@ -62,7 +68,9 @@ def vllm_command(
         command += ["--chat-template-content-format", "openai"]
     if not (has_gpu() if gpu is None else gpu):
         command += ["--enforce-eager", "--block-size", str(CPU_BLOCK_SIZE)]
-        command += ["--kv-cache-memory-bytes", CPU_KV_CACHE, "--max-num-seqs", str(CPU_MAX_NUM_SEQS)]
+        cache = kv_cache_bytes(folder, max_model_len)
+        command += ["--kv-cache-memory-bytes", str(cache) if cache else CPU_KV_CACHE_UNKNOWN]
+        command += ["--max-num-seqs", str(CPU_MAX_NUM_SEQS)]
     if lora is not None:
         command += ["--enable-lora", "--lora-modules", f"{LORA_NAME}={lora}"]
     return command + (extra or [])
@@ -85,9 +93,12 @@ def vllm_environment(
     if Path(model).is_dir():
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     cores = sorted(os.sched_getaffinity(0))
-    if not (has_gpu() if gpu is None else gpu) and len(cores) <= CORES_WITHOUT_RESERVE:
-        # vLLM keeps a core free by default: half of a small machine.
+    if not (has_gpu() if gpu is None else gpu) and len(cores) <= SMALL_MACHINE_CORES:
+        # vLLM keeps a core free by default, half of a small machine, and gives the model a process of its own, which
+        # costs another import of everything, its memory, and a scheduler that spins while the model computes.
+        environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+        environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
     return environment
 
 
@@ -103,6 +114,21 @@ def serve(
     os.execve(command[0], command, vllm_environment(model))  # noqa: S606
 
 
+def kv_cache_bytes(model: Path, max_model_len: int | None = None) -> int | None:
+    """Size of the KV cache on a CPU; None where the folder does not tell the decoder's shape.
+
+    Keys and values of `CPU_KV_CONTEXTS` conversations of the greatest length, in 16 bits a number.
+    """
+    length, config = max_model_len or _context_length(model), _decoder_config(model)
+    heads = config.get("num_key_value_heads") or config.get("num_attention_heads")
+    layers, width = config.get("num_hidden_layers"), config.get("head_dim")
+    if not width and config.get("num_attention_heads"):
+        width = config.get("hidden_size", 0) // config["num_attention_heads"]
+    if not (length and heads and layers and width):
+        return None
+    return CPU_KV_CONTEXTS * length * layers * heads * width * 2 * CACHE_ELEMENT_BYTES
+
+
 def is_medvint(model: Path) -> bool:
     """Whether the folder holds a converted MedVInT."""
     return _config(model).get("model_type") == "medvint"
@@ -110,9 +136,13 @@ def is_medvint(model: Path) -> bool:
 
 def _context_length(model: Path) -> int | None:
     """The model's own context, but no more than this product needs; None where it is unknown here."""
-    config = _config(model)
-    own = config.get("text_config", config).get("max_position_embeddings")
+    own = _decoder_config(model).get("max_position_embeddings")
     return min(own, MAX_MODEL_LEN) if own else None
+
+
+def _decoder_config(model: Path) -> dict:
+    config = _config(model)
+    return config.get("text_config", config)
 
 
 def _config(model: Path) -> dict:

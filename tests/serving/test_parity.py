@@ -1,7 +1,8 @@
-"""The same greedy tokens from transformers, the reference, and from vLLM."""
+"""vLLM against the original's own answers, and against transformers."""
 
 import base64
 import io
+import itertools
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ from transformers import AutoTokenizer
 
 from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.medvint.processing import MedVInTImageProcessor
+from tests.serving.conftest import ENGINES, engine_cases
+from tests.serving.test_original import NEAR_TIE
 
 QUESTIONS = ("Which plane is this?", "Is the heart enlarged?")
 
@@ -43,23 +46,34 @@ def reference(model, ids, image, new_tokens=16):
     return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist(), logprobs
 
 
-@pytest.mark.parametrize("variant", ["merged", "unmerged"])
-def test_tiny_original_answers_alike_in_both(variant, tiny_models, pictures, vllm_tokens):
-    folder = tiny_models[variant]
-    lora = folder / "lora" if variant == "unmerged" else None
-    model = MedVInTForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-    if lora:
-        model = PeftModel.from_pretrained(model, lora).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    cases = [(image_ids(tokenizer, question), image) for question in QUESTIONS for image in pictures]
+@pytest.mark.parametrize("way", ["cold", "warm", "together", "streamed"])
+@pytest.mark.parametrize("engine", [name for name in ENGINES if name != "bfloat16"])
+def test_vllm_answers_as_the_original(engine, way, vllm_tokens):
+    """Alone or 16 at once, whole or token by token, prefix known or not, prompt in one piece or in many."""
+    cases = engine_cases(engine)
+    answers = vllm_tokens[engine][way]
+    assert len(answers) == (16 if way == "together" else len(cases))
+    for case, answer in zip(itertools.cycle(cases), answers):
+        assert answer["tokens"] == case["tokens"]
+        assert max(abs(a - b) for a, b in zip(case["logprobs"], answer["logprobs"], strict=True)) < 5e-3
+        if way == "streamed":
+            assert answer["parts"] == len(case["tokens"])
+    if way == "warm":
+        assert max(answer["cached"] for answer in answers) > 0
 
-    expected = [reference(model, ids, image) for ids, image in cases]
-    answers = vllm_tokens(folder, [{"ids": ids, "image": image} for ids, image in cases], lora)
 
-    assert expected[0][0] != expected[1][0], "other pictures must give other answers, or this proves nothing"
-    for (tokens, logprobs, _), answer in zip(expected, answers, strict=True):
-        assert answer["tokens"] == tokens
-        assert max(abs(a - b) for a, b in zip(logprobs, answer["logprobs"], strict=True)) < 5e-3
+@pytest.mark.parametrize("way", ["cold", "warm", "together", "streamed"])
+def test_vllm_in_bfloat16_parts_only_at_near_ties(way, vllm_tokens, record_property):
+    cases = engine_cases("bfloat16")
+    answers = vllm_tokens["bfloat16"][way]
+    whole = 0
+    for case, answer in zip(itertools.cycle(cases), answers):
+        differs = [a != b for a, b in zip(case["tokens"], answer["tokens"], strict=True)]
+        if any(differs):
+            assert case["margins"][differs.index(True)] < NEAR_TIE
+        whole += not any(differs)
+    record_property("same_answers", f"{whole} of {len(answers)}")
+    print(f"{way}: {whole} of {len(answers)} answers of vLLM in bfloat16 are the original's in float32")
 
 
 def test_merged_and_separate_lora_are_the_same_model(tiny_models, pictures):

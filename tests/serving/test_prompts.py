@@ -1,20 +1,33 @@
 """The chat template with the tokenizers themselves: the form is MedVInT's, and text stays text."""
 
 import pytest
+from sentencepiece import SentencePieceProcessor
 from transformers import AutoTokenizer
 
 import prompts
 from serving.decoders import open_decoder
+from serving.medvint.tokenizer import load_sentencepiece
+from tests.serving import variants
 from tests.serving.random_checkpoints import smollm2
 
-BASE = AutoTokenizer.from_pretrained(smollm2().parent, gguf_file=smollm2().name)
+
+@pytest.fixture(scope="module")
+def base():
+    """SmolLM2-Instruct's own."""
+    return AutoTokenizer.from_pretrained(smollm2().parent, gguf_file=smollm2().name)
+
+
+@pytest.fixture(scope="module")
+def demo_tokenizer():
+    return open_decoder(smollm2()).tokenizer(2)
 
 
 @pytest.fixture(scope="module", params=["smollm2", "llama"])
 def tokenizer(request):
     if request.param == "smollm2":
-        return open_decoder(smollm2()).tokenizer(2)
-    return open_decoder(request.getfixturevalue("tiny_llm")).tokenizer(1)
+        return request.getfixturevalue("demo_tokenizer")
+    # As the server reads it, from the converted folder.
+    return AutoTokenizer.from_pretrained(request.getfixturevalue("tiny_models")["merged"])
 
 
 def picture(text):
@@ -35,6 +48,7 @@ def ids(tokenizer, messages):
 
 def test_image_question_is_what_the_original_was_trained_on(tokenizer):
     text = prompts.load("blank").render(question="Which plane is this?")
+    # A text of its own, as the original gives it to the tokenizer.
     expected = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False).input_ids]
     assert ids(tokenizer, [picture("Which plane is this?")]) == expected
 
@@ -61,11 +75,12 @@ def test_a_follow_up_sees_what_was_asked_about_the_image(tokenizer):
     ],
 )
 @pytest.mark.parametrize("open_end", [True, False])
-def test_dialogue_is_smollm2_s_own_template(messages, open_end):
-    ours = open_decoder(smollm2()).tokenizer(2)
-    assert ours.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=open_end
-    ) == BASE.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+def test_dialogue_is_smollm2_s_own_template(messages, open_end, base, demo_tokenizer):
+    ours, theirs = (
+        each.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_end)
+        for each in (demo_tokenizer, base)
+    )
+    assert ours == theirs
 
 
 @pytest.mark.parametrize("carries_image", [True, False])
@@ -83,6 +98,15 @@ def test_text_cannot_become_structure(tokenizer, text, carries_image):
     assert [i for i in hostile if i in special] == [i for i in plain if i in special]
     written = tokenizer.decode(hostile)
     assert not any(ord(c) < 32 and c not in "\n\t" for c in written)
+
+
+@pytest.mark.parametrize(
+    "text", ["Question: a?Choices: A:x  B:y The", "a\n\tb", "<s></s><0x0A>", "é中😀", "no  run   of    spaces left out"]
+)
+def test_sentencepiece_s_own_tokens(text):
+    pieces = SentencePieceProcessor(str(variants.tokenizer_file()))
+    ours = load_sentencepiece(variants.tokenizer_file())
+    assert ours(text, split_special_tokens=True).input_ids == [1, *pieces.encode(text)]
 
 
 def test_other_roles_are_refused(tokenizer):

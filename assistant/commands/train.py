@@ -10,14 +10,18 @@ from assistant.commands.errors import CommandError
 
 
 class TrainingStage(StrEnum):
-    """The two stages, in their order."""
+    """The stages, in their order."""
 
     tower = "tower"
+    projector = "projector"
     vqa = "vqa"
 
 
 def train(
-    stage: Annotated[TrainingStage, typer.Argument(help="tower: the image tower; vqa: projector and LoRA on it.")],
+    stage: Annotated[
+        TrainingStage,
+        typer.Argument(help="tower: the image tower; projector: what the decoder is shown; vqa: the decoder reads it."),
+    ],
     data: Annotated[Path, typer.Option(help="The folder that holds the training sets.")],
     out: Annotated[Path, typer.Option(help="Where checkpoints, log and weights go.")] = Path("data/training"),
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 1,
@@ -28,6 +32,7 @@ def train(
 
     \b
       medvint train tower --data ~/medical-data
+      medvint train projector --data ~/medical-data
       medvint train vqa --data ~/medical-data
     """
     if not data.is_dir():

@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from serving.medvint.configuration import MedVInTConfig
 from serving.training.decoder import load_smollm2
 from serving.training.names import original_name
-from serving.training.vqa import LORA_ALPHA, LORA_RANK, PROJECTOR, VISION
+from serving.training.projector import PROJECTOR, VISION
+from serving.training.vqa import LORA_ALPHA, LORA_RANK
 
 
 def main(
-    trained: Annotated[Path, typer.Option(help="Stage 2's weights.")] = Path("data/training/vqa/trained.safetensors"),
+    trained: Annotated[Path, typer.Option(help="Stage 3's weights.")] = Path("data/training/vqa/trained.safetensors"),
     out: Annotated[Path, typer.Option(help="Folder of the checkpoint.")] = Path("serving/models/demo"),
 ) -> None:
     """Write `model.safetensors` and `config.json`."""

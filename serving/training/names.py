@@ -1,4 +1,4 @@
-"""The original MedVInT's names of what stage 2 trains (`tower.`, `projector.`, `decoder.` in `vqa.Parts`)."""
+"""The original MedVInT's names of what stage 3 leaves (`tower.`, `projector.`, `decoder.` in `vqa.Parts`)."""
 
 from serving.original_keys import TOWER_CHILDREN
 
@@ -7,7 +7,7 @@ _LORA_PREFIX = "decoder.base_model.model."
 
 
 def original_name(name: str) -> str:
-    """The original's name of a tensor of stage 2 (`tower.`, `projector.`, `decoder.`)."""
+    """The original's name of a tensor of stage 3 (`tower.`, `projector.`, `decoder.`)."""
     part, _, rest = name.partition(".")
     if part == "tower":
         child, _, rest = rest.partition(".")

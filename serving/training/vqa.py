@@ -1,23 +1,19 @@
-"""Stage 2 of the demo model: projector, LoRA and, late and slowly, the tower on questions about images.
+"""Stage 3 of the demo model: SmolLM2 learns to read the visual embeddings, LoRA on `q_proj` and `v_proj`.
 
-What the measurements behind it say: a tower that moves before the projector can use it, or
-BatchNorm that learns on six images, loses the picture; visual embeddings must have the scale of
-word embeddings; short answers taught without a tie to the base model destroy its dialogue. So the
-tower's BatchNorm stays in evaluation mode and its convolutions join late at a small rate, the
-projector ends in a norm, and every third step also pulls the decoder towards its own base on
-plain text and dialogue (Kullback-Leibler).
+What the measurements behind it say: visual embeddings must have the scale of word embeddings, and
+must hold the answers before the decoder looks at them (stage 2 sees to both); short answers taught
+without a tie to the base model destroy its dialogue. So the tower rests, the projector goes on at
+a small rate, and every fourth step also pulls the decoder towards its own base on plain text and
+dialogue (Kullback-Leibler).
 
-    python -m serving.training.vqa --data ../shared/data --tower data/training/tower/tower.safetensors
+    python -m serving.training.vqa --data ../shared/data --looking data/training/projector/looking.safetensors
     # interrupt at any time, the same command goes on from the last checkpoint
-    # start from shipped weights in place of stage 1's: --init serving/models/demo/model.safetensors
 
 Writes `trained.safetensors` (moving average, this package's names), `checkpoint.pt`, `log.jsonl`.
 """
 
-import json
 import math
 import random
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,34 +33,24 @@ from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import encode_images
 from serving.medvint.projector import build_projector
 from serving.medvint.vision import build_vision_tower
+from serving.training import checkpoint
 from serving.training.decoder import load_smollm2
 from serving.training.distill import normalise
 from serving.training.images import augment, load_squares
-from serving.training.names import original_name
+from serving.training.label_questions import label_rows
 from serving.training.packing import IGNORE, PackedBatch, encode_question, image_questions, pack
+from serving.training.projector import PROJECTOR, VISION
 from serving.training.texts import training_texts
 
-VISION = {"kind": "pmc_clip", "image_size": 256, "layers": [3, 4, 6], "width": 64}
-PROJECTOR = {
-    "kind": "transformer",
-    "num_queries": 32,
-    "num_layers": 2,
-    "num_heads": 8,
-    "hidden_size": 512,
-    "intermediate_size": 1024,
-    "patch_norm": True,
-    "position": "sine2d",
-    "output_norm": True,
-}
 LORA_RANK, LORA_ALPHA = 8, 32
 IMAGES_A_STEP, QUESTIONS_AN_IMAGE = 6, 12
-PROJECTOR_RATE, LORA_RATE, TOWER_RATE = 8e-4, 5e-4, 1e-4
-TOWER_FROM = 0.4
-"""Share of the steps after which the tower's convolutions are trained too."""
-IMAGE_SHARES = {"slake": 1.0, "vqa-rad": 0.35}
+PROJECTOR_RATE, LORA_RATE = 3e-4, 1e-3
+IMAGE_SHARES = {"slake": 1.0, "vqa-rad": 0.2}
 """How many of a set's images an epoch takes: VQA-RAD's questions are too varied to be learned at this size."""
-TEXT_EVERY, TEXT_WEIGHT = 3, 0.75
-AVERAGE = 0.99
+LABEL_SHARE, LABEL_QUESTIONS = 0.015, 4
+"""The same for the sets whose questions are made from labels, and how many questions each image brings."""
+TEXT_EVERY, TEXT_WEIGHT = 4, 0.75
+AVERAGE = 0.98
 
 
 @dataclass
@@ -84,45 +70,32 @@ class Parts:
     def trainable(self) -> dict[str, nn.Parameter]:
         named = {f"projector.{name}": p for name, p in self.projector.named_parameters()}
         named |= {f"decoder.{name}": p for name, p in self.decoder.named_parameters() if p.requires_grad}
-        named |= {f"tower.{name}": p for name, p in self.tower.named_parameters() if p.ndim > 1}
         return named
 
 
-def build(tower_weights: Path | None) -> Parts:
-    """Tower from stage 1 (random without it), fresh projector, SmolLM2 with fresh LoRA on `q_proj` and `v_proj`."""
+def build(looking: Path | None) -> Parts:
+    """Tower and projector of stage 2 (random without it), SmolLM2 with fresh LoRA."""
     base, tokenizer = load_smollm2()
     config = MedVInTConfig(
         vision_config=VISION, projector_config=PROJECTOR, text_config=base.config.to_dict(), stop_token_id=2
     )
     tower: Any = build_vision_tower(config.vision)
-    if tower_weights is not None:
-        tower.load_state_dict(load_file(tower_weights))
-    tower.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     projector: Any = build_projector(config.projector, config.vision.out_channels, base.config.hidden_size)
-    nn.init.normal_(projector.query_embed.weight, std=0.5)
-    if tower_weights is not None:
-        # Stage 1's answer head knows which directions of a patch questions ask about: start there.
-        head = load_file(tower_weights.with_name("answer_head.safetensors"))
+    word_scale = base.get_input_embeddings().weight.float().std().item()
+    if looking is None:
+        nn.init.constant_(projector.output_norm.weight, word_scale)
+    else:
+        state = load_file(looking)
+        for part, module in (("tower.", tower), ("projector.", projector)):
+            module.load_state_dict({k.removeprefix(part): v for k, v in state.items() if k.startswith(part)})
+        # Stage 2's reader wants embeddings of scale one; the decoder's words are smaller.
         with torch.no_grad():
-            projector.patch_norm.weight.copy_(head["patch_norm.weight"])
-            projector.patch_norm.bias.copy_(head["patch_norm.bias"])
-            projector.input_proj.weight[: len(head["patch.weight"])] = head["patch.weight"]
-            projector.input_proj.bias[: len(head["patch.bias"])] = head["patch.bias"]
-    nn.init.constant_(projector.output_norm.weight, base.get_input_embeddings().weight.float().std().item())
+            projector.output_norm.weight.mul_(word_scale)
+            projector.output_norm.bias.mul_(word_scale)
+    tower.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     lora = LoraConfig(r=LORA_RANK, lora_alpha=LORA_ALPHA, lora_dropout=0.0, target_modules=["q_proj", "v_proj"])
     decoder = get_peft_model(base, lora, autocast_adapter_dtype=True)
     return Parts(config, tower, projector, decoder, tokenizer)
-
-
-def start_from(parts: Parts, checkpoint: Path) -> None:
-    """Take tower, projector and LoRA from a checkpoint in the original's names, as `export` writes it."""
-    state = load_file(checkpoint)
-    with torch.no_grad():
-        for name, p in parts.trainable().items():
-            p.copy_(state[original_name(name)])
-        for name, tensor in parts.tower.state_dict().items():
-            if not name.endswith("num_batches_tracked"):
-                tensor.copy_(state[original_name(f"tower.{name}")])
 
 
 def hidden_states(parts: Parts, batch: PackedBatch, image_embeds: torch.Tensor) -> torch.Tensor:
@@ -219,38 +192,49 @@ def grouped(rows: list[VqaRow]) -> dict[Path, list[VqaRow]]:
 
 def epoch_order(train: dict[Path, list[VqaRow]], draw: random.Random) -> list[Path]:
     """Shuffled, images with about as many questions side by side: a step pads to its longest row."""
-    paths = [path for path, rows in sorted(train.items()) if draw.random() < IMAGE_SHARES[rows[0].dataset]]
+    paths = [
+        path for path, rows in sorted(train.items()) if draw.random() < IMAGE_SHARES.get(rows[0].dataset, LABEL_SHARE)
+    ]
     draw.shuffle(paths)
-    paths.sort(key=lambda path: min(len(train[path]), QUESTIONS_AN_IMAGE))
+    paths.sort(key=lambda path: questions_of(train[path]))
     steps = [paths[start : start + IMAGES_A_STEP] for start in range(0, len(paths), IMAGES_A_STEP)]
     draw.shuffle(steps)
     return [path for step in steps for path in step if len(step) == IMAGES_A_STEP]
 
 
+def questions_of(rows: list[VqaRow]) -> int:
+    """How many questions of an image one step asks."""
+    return min(len(rows), QUESTIONS_AN_IMAGE if rows[0].dataset in IMAGE_SHARES else LABEL_QUESTIONS)
+
+
 def main(
     data: Annotated[Path, typer.Option(help="Folder of the image sets.")] = Path("../shared/data"),
-    tower: Annotated[Path, typer.Option(help="Stage 1's weights.")] = Path("data/training/tower/tower.safetensors"),
+    looking: Annotated[Path, typer.Option(help="Stage 2's weights.")] = Path(
+        "data/training/projector/looking.safetensors"
+    ),
     out: Annotated[Path, typer.Option(help="Checkpoints and log.")] = Path("data/training/vqa"),
-    steps: int = 400,
+    steps: int = 420,
     seed: int = 1,
-    init: Annotated[Path | None, typer.Option(help="Shipped weights to start from.")] = None,
-    train_tower: Annotated[bool, typer.Option(help="Train the tower's convolutions from 40 % of the steps on.")] = True,
 ) -> None:
-    """Train projector and LoRA (about 7 s a step on two cores)."""
+    """Train LoRA and projector (about 6 s a step on two cores)."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
     generator = torch.Generator().manual_seed(seed)
-    parts = build(tower if init is None else None)
-    if init is not None:
-        start_from(parts, init)
-    train = grouped(slake_rows(data / "slake", "train") + vqa_rad_rows(data / "vqa-rad", "train"))
+    parts = build(looking)
+    train = grouped(
+        [
+            *slake_rows(data / "slake", "train"),
+            *vqa_rad_rows(data / "vqa-rad", "train"),
+            *label_rows(data, held_out=False),
+        ]
+    )
     validation = {
         "slake": grouped(slake_rows(data / "slake", "validate")),
-        "vqa-rad": grouped(vqa_rad_rows(data / "vqa-rad", "validate")),
+        "vqa_rad": grouped(vqa_rad_rows(data / "vqa-rad", "validate")),
     }
-    paths = sorted({*train, *validation["slake"], *validation["vqa-rad"]})
-    images = dict(zip(paths, load_squares(paths, 288), strict=True))
+    held_out = sorted({path for rows in validation.values() for path in rows})
+    images = dict(zip(held_out, load_squares(held_out, 288), strict=True))
     texts = training_texts(data, parts.tokenizer)
     prompt = prompts.load("blank")
     trainable = parts.trainable()
@@ -260,24 +244,13 @@ def main(
         members = [p for name, p in trainable.items() if name.startswith(part)]
         return {"params": members, "lr": rate, "weight_decay": weight_decay}
 
-    optimizer = torch.optim.AdamW(
-        [group("projector", PROJECTOR_RATE, 0.05), group("decoder", LORA_RATE, 0.0), group("tower", TOWER_RATE, 0.05)],
-        betas=(0.9, 0.98),
+    optimizer = torch.optim.AdamW([group("projector", PROJECTOR_RATE, 0.05), group("decoder", LORA_RATE, 0.0)])
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1, (step + 1) / 30) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
     )
-    tower_from = int(TOWER_FROM * steps)
-
-    def cosine(step: int) -> float:
-        return min(1, (step + 1) / 30) * (0.03 + 0.485 * (1 + math.cos(math.pi * step / steps)))
-
-    def cosine_late(step: int) -> float:
-        return 0.0 if step < tower_from else min(1, (step - tower_from + 1) / 30) * cosine(step)
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [cosine, cosine, cosine_late])
     order: list[Path] = []
     first = 0
-    checkpoint = out / "checkpoint.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+    if state := checkpoint.load(out / "checkpoint.pt"):
         with torch.no_grad():
             for name, p in trainable.items():
                 p.copy_(state["trainable"][name])
@@ -290,73 +263,64 @@ def main(
         torch.set_rng_state(state["torch"])
 
     typer.echo(f"{sum(p.numel() for p in trainable.values()) / 1e6:.1f}M trained parameters, {len(train)} images")
-    started = time.monotonic()
-    with (out / "log.jsonl").open("a") as log:
-        for step in range(first, steps):
-            for name, p in trainable.items():
-                if name.startswith("tower"):
-                    p.requires_grad_(train_tower and step >= tower_from)
-            if len(order) < IMAGES_A_STEP:
-                order = epoch_order(train, draw)
-            chosen, order = order[:IMAGES_A_STEP], order[IMAGES_A_STEP:]
-            segments = [
-                image_questions(
-                    train[path],
-                    parts.tokenizer,
-                    lambda question: prompt.render(question=question),
-                    1,
-                    parts.config.stop_token_id,
-                    QUESTIONS_AN_IMAGE,
-                    0.15,
-                    draw,
-                )
-                for path in chosen
-            ]
-            batch = pack(segments, parts.config.projector.num_queries, parts.image_token_id)
-            pixels = augment(torch.stack([images[path] for path in chosen]), 256, generator, crop=0.15, degrees=7)
+    log = checkpoint.Log(out / "log.jsonl", first, steps)
+    for step in range(first, steps):
+        if len(order) < IMAGES_A_STEP:
+            order = epoch_order(train, draw)
+        chosen, order = order[:IMAGES_A_STEP], order[IMAGES_A_STEP:]
+        segments = [
+            image_questions(
+                train[path],
+                parts.tokenizer,
+                lambda question: prompt.render(question=question),
+                1,
+                parts.config.stop_token_id,
+                questions_of(train[path]),
+                0.15,
+                draw,
+            )
+            for path in chosen
+        ]
+        batch = pack(segments, parts.config.projector.num_queries, parts.image_token_id)
+        pixels = augment(load_squares(chosen, 288), 256, generator, crop=0.15, degrees=7)
+        with torch.autocast("cpu", torch.bfloat16):
+            embeds = encode_images(
+                parts.tower, parts.projector, normalise(pixels).to(memory_format=torch.channels_last)
+            )
+            logits = answer_logits(parts, batch, embeds)
+            loss = functional.cross_entropy(logits.float(), batch.labels[batch.labels != IGNORE])
+        optimizer.zero_grad()
+        loss.backward()
+        text = None
+        if step % TEXT_EVERY == 0:
             with torch.autocast("cpu", torch.bfloat16):
-                embeds = encode_images(
-                    parts.tower, parts.projector, normalise(pixels).to(memory_format=torch.channels_last)
-                )
-                logits = answer_logits(parts, batch, embeds)
-                loss = functional.cross_entropy(logits.float(), batch.labels[batch.labels != IGNORE])
-            optimizer.zero_grad()
-            loss.backward()
-            kept = float("nan")
-            if step % TEXT_EVERY == 0:
-                with torch.autocast("cpu", torch.bfloat16):
-                    text = text_loss(parts, draw.sample(texts, 2))
-                (TEXT_WEIGHT * text).backward()
-                kept = text.item()
-            nn.utils.clip_grad_norm_(trainable.values(), 1.0)
-            optimizer.step()
-            schedule.step()
-            with torch.no_grad():
-                for name, p in trainable.items():
-                    average[name].lerp_(p, 1 - min(AVERAGE, (step + 1) / (step + 10)))
-            if (step + 1) % 20 == 0 or step + 1 == steps:
-                record: dict[str, Any] = {
-                    "step": step + 1,
-                    "loss": round(loss.item(), 4),
-                    "text_kl": None if math.isnan(kept) else round(kept, 4),
-                    "seconds": round(time.monotonic() - started),
-                }
-                if (step + 1) % 100 == 0 or step + 1 == steps:
-                    live = {name: p.detach().clone() for name, p in trainable.items()}
-                    with torch.no_grad():
-                        for name, p in trainable.items():
-                            p.copy_(average[name])
-                        record["slake"] = exact_match(parts, validation["slake"], images, blank=False)
-                        record["slake_blank"] = exact_match(parts, validation["slake"], images, blank=True)
-                        record["vqa_rad"] = exact_match(parts, validation["vqa-rad"], images, blank=False)
-                        for name, p in trainable.items():
-                            p.copy_(live[name])
-                log.write(json.dumps(record) + "\n")
-                log.flush()
-                left = (steps - step - 1) * (time.monotonic() - started) / (step + 1 - first)
-                typer.echo(f"{record}  {left / 60:.0f} min left")
-            if (step + 1) % 50 == 0 or step + 1 == steps:
-                state = {
+                text = text_loss(parts, draw.sample(texts, 2))
+            (TEXT_WEIGHT * text).backward()
+        nn.utils.clip_grad_norm_(trainable.values(), 1.0)
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            for name, p in trainable.items():
+                average[name].lerp_(p, 1 - min(AVERAGE, (step + 1) / (step + 10)))
+        done = step + 1
+        if done % 20 == 0 or done == steps:
+            measured: dict[str, Any] = {}
+            if done % 100 == 0 or done == steps:
+                live = {name: p.detach().clone() for name, p in trainable.items()}
+                with torch.no_grad():
+                    for name, p in trainable.items():
+                        p.copy_(average[name])
+                    measured = {
+                        name: exact_match(parts, rows, images, blank=False) for name, rows in validation.items()
+                    }
+                    measured["slake_blank"] = exact_match(parts, validation["slake"], images, blank=True)
+                    for name, p in trainable.items():
+                        p.copy_(live[name])
+            log.write(done, loss=loss.item(), text_kl=text.item() if text is not None else None, **measured)
+        if done % 50 == 0 or done == steps:
+            checkpoint.save(
+                out / "checkpoint.pt",
+                {
                     "trainable": {name: p.detach() for name, p in trainable.items()},
                     "average": average,
                     "optimizer": optimizer.state_dict(),
@@ -365,13 +329,12 @@ def main(
                     "draw": draw.getstate(),
                     "torch": torch.get_rng_state(),
                     "order": [str(path) for path in order],
-                    "step": step + 1,
-                }
-                torch.save(state, checkpoint.with_suffix(".tmp"))
-                checkpoint.with_suffix(".tmp").replace(checkpoint)
-                # The tower's BatchNorm is not trained and belongs to it all the same.
-                whole = {f"tower.{name}": tensor for name, tensor in parts.tower.state_dict().items()} | average
-                save_file({name: tensor.contiguous() for name, tensor in whole.items()}, out / "trained.safetensors")
+                    "step": done,
+                },
+            )
+            # The tower rests, and belongs to the result all the same.
+            whole = {f"tower.{name}": tensor for name, tensor in parts.tower.state_dict().items()} | average
+            save_file({name: tensor.contiguous() for name, tensor in whole.items()}, out / "trained.safetensors")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from PIL import Image
 from assistant.chat import Assistant
 from assistant.figure_search import FigureSearch
 from assistant.model import (
+    HEALTH_TIMEOUT_S,
     ConversationTooLongError,
     ModelClient,
     ModelNotReadyError,
@@ -129,13 +130,17 @@ def _hit(caption: Caption, rank: int) -> Hit:
 
 
 async def served_model(settings: Settings, model: ModelClient) -> dict[str, str]:
-    """What tells the served model from others: its name, and its weights where their folder is on this machine."""
-    async with httpx.AsyncClient(timeout=10) as http:
-        key = settings.model_api_key.get_secret_value()
+    """What tells the served model from others: its name, and its weights where their folder is on this machine.
+
+    Raises ModelNotReadyError, ModelTimeoutError or ModelRefusedError, as the chat turn does.
+    """
+    served = await model.served()
+    key = settings.model_api_key.get_secret_value()
+    async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_S, trust_env=not settings.model_is_here) as http:
         answer = await http.get(f"{settings.model_base_url}/models", headers={"Authorization": f"Bearer {key}"})
     listed: list[dict[str, Any]] = answer.json().get("data", []) if answer.is_success else []
-    root = next((str(one.get("root") or "") for one in listed if one.get("id") == settings.served_model_name), "")
-    told = {"model": model.name}
+    root = next((str(one.get("root") or "") for one in listed if one.get("id") == served.id), "")
+    told = {"model": served.name}
     if root and Path(root).is_dir():
         told["weights"] = await asyncio.to_thread(weights_fingerprint, Path(root))
     return told

@@ -11,7 +11,7 @@ from PIL import Image
 from assistant.chat import Assistant, Turn
 from assistant.figure_search import FigureSearch
 from assistant.model import ImageNotReadError, ModelClient
-from assistant.served_model import OWN_TEMPLATE
+from assistant.served_model import MAX_IMAGES, OWN_TEMPLATE
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadLimits, clean_upload
 from tests.assistant.tiny_vision_models import CONTEXT, MAKERS
@@ -74,7 +74,7 @@ async def test_a_chat_about_images_with_another_makers_model(vision_model, assis
     name, _ = vision_model
     state = await assistant.model.state()
     assert (state.ready, state.name, state.is_demo) == (True, name, False)
-    assert (state.served.context, state.served.max_images, state.served.prompt) == (CONTEXT, 1, OWN_TEMPLATE)
+    assert (state.served.context, state.served.max_images, state.served.prompt) == (CONTEXT, MAX_IMAGES, OWN_TEMPLATE)
 
     first = await last(assistant, "Which organ is shown?", picture(tmp_path, 0))
     assert (first.model, first.prompt, first.stage) == (name, OWN_TEMPLATE, "")
@@ -87,6 +87,10 @@ async def test_a_chat_about_images_with_another_makers_model(vision_model, assis
     assert follow_up.answer
     without_it = await last(assistant, "Which side?", None, [Turn(first.question, answer=first.answer)])
     assert (follow_up.answer, follow_up.confidence) != (without_it.answer, without_it.confidence)
+
+    compared = await last(assistant, "Compare them.", picture(tmp_path, 1), [first])
+    assert (compared.answer, compared.confidence) != (other.answer, other.confidence)
+    assert not any("left out" in note for note in compared.notes)
 
     history = [first, *(Turn("Explain it at length. " * 5, answer="It is so. " * 8) for _ in range(12))]
     long = await last(assistant, "Which side?", None, history)

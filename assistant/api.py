@@ -193,7 +193,7 @@ async def _last(assistant: Assistant, question: str, image: CleanImage | None, h
 async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage | None, list[Turn]]:
     form = await _bounded_form(request, limits)
     try:
-        question, history = _text(form, "question"), _past(_text(form, "history"))
+        question, history = _text(form, "question").strip(), _past(_text(form, "history"))
         upload = form.get("image")
         if isinstance(upload, str):
             if upload:

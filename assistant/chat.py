@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import prompts
-from assistant.confidence import Confidence
+from assistant.confidence import Confidence, stored_calibration
 from assistant.conversation import fit
 from assistant.evidence import Support, support
 from assistant.figure_search import FigureSearch
@@ -83,6 +83,7 @@ class Assistant:
         self.model = model
         self.figures = figures
         self._settings = settings
+        self._calibration = stored_calibration(settings)
 
     async def ask(
         self, question: str, image: CleanImage | None = None, history: Sequence[Turn] = ()
@@ -130,19 +131,19 @@ class Assistant:
             turn,
             answer=answer,
             support=tuple(support(question, answer, hits)),
-            confidence=Confidence.of(logprobs),
+            confidence=Confidence.of(logprobs, self._calibration if seen else None),
             timings=turn.timings | {"total": time.monotonic() - started},
             stage="",
         )
 
     def _checked(self, question: str, image: CleanImage | None) -> str:
-        question = question.strip()
         if len(question) > self._settings.max_question_chars:
             raise QuestionTooLongError(
                 f"The question has {len(question):,} characters; at most {self._settings.max_question_chars:,} "
                 "are read. Please ask shorter."
             )
-        if question:
+        if question.strip():
+            # As it is: a benchmark's prompt may end in a space that the model was trained with.
             return question
         if image is None:
             raise EmptyQuestionError("There is no question and no image. Please write a question or add an image.")

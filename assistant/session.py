@@ -50,7 +50,7 @@ class Session:
     ) -> AsyncGenerator[Update, None]:
         """A question was sent, perhaps with a file, which is read once and then deleted: it may name a patient."""
         files = [Path(file) for file in message.get("files") or []]
-        question = message.get("text") or ""
+        question = (message.get("text") or "").strip()
         waiting = Turn(question, stage="reading the image" if files else "thinking")
         with self._running(request) as run:
             yield self._update([*turns, waiting], _BUSY)

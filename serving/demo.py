@@ -14,6 +14,7 @@ import prompts
 from serving.checkpoints import SOURCES, ConversionError, Progress, convert
 
 TRAINED = Path(__file__).parent / "models" / "demo"
+CALIBRATION = "calibration.json"
 
 
 class DemoPartsError(ConversionError):
@@ -50,11 +51,14 @@ def assemble(out: Path, progress: Progress | None = None, trained: Path = TRAINE
         return out
     if out.exists():
         shutil.rmtree(out)  # of other weights, or of a run that an older version left
-    return convert(trained, decoder_file(), out, progress=progress)
+    convert(trained, decoder_file(), out, progress=progress)
+    if (trained / CALIBRATION).is_file():
+        shutil.copyfile(trained / CALIBRATION, out / CALIBRATION)
+    return out
 
 
 def is_current(out: Path, trained: Path = TRAINED) -> bool:
-    """Whether `out` was made from the trained weights, the decoder and the chat template that are here now."""
+    """Whether `out` was made from the weights, calibration, decoder and chat template that are here now."""
     if not (out / SOURCES).is_file():
         return False
     made_from = json.loads((out / SOURCES).read_text())
@@ -63,7 +67,12 @@ def is_current(out: Path, trained: Path = TRAINED) -> bool:
     return (
         files == [_sha256(trained / "model.safetensors"), _sha256(decoder_file())]
         and template == prompts.load("medvint_chat").text
+        and _text(out / CALIBRATION) == _text(trained / CALIBRATION)
     )
+
+
+def _text(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.is_file() else None
 
 
 def _sha256(file: Path) -> str:

@@ -58,7 +58,7 @@ async def _ask(question: str, data: bytes | None, name: str) -> "Turn":
                 f"No model answers at {settings.model_root_url}. Start one with `medvint up` or `medvint serve`, "
                 "or name one that runs elsewhere: MEDVINT_MODEL_URL=http://server:8000"
             )
-        async with aclosing(Assistant(model, FigureSearch(settings), settings).ask(question, image)) as turns:
+        async with aclosing(Assistant(model, FigureSearch(settings), settings).ask(question.strip(), image)) as turns:
             async for turn in turns:
                 last = turn
         return last

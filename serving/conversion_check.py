@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import psutil
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -80,6 +81,8 @@ def check(
         ConversionError, DecoderError, HubError: a part cannot be read.
     """
     tell = progress or (lambda what, share: None)
+    # Progress is told by the caller, once, not by every library below.
+    transformers.utils.logging.disable_progress_bar()
     config = MedVInTConfig.from_pretrained(converted)
     prompts = _prompts(converted, config)
     tell("Running the source", 0.0)

@@ -96,10 +96,10 @@ def _reason(error: OSError | SafetensorError) -> str:
 
 
 def plan_shards(sizes: Mapping[str, int]) -> list[list[str]]:
-    """Names in shards of about 1 GiB, so that memory stays near that whatever the model's size."""
+    """Names in shards of about 1 GiB, so that memory stays near that; in the order in which files hold them."""
     shards: list[list[str]] = [[]]
     size = 0
-    for name in sorted(sizes):
+    for name in sizes:
         if shards[-1] and size + sizes[name] > SHARD_BYTES:
             shards.append([])
             size = 0

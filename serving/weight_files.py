@@ -196,9 +196,11 @@ class _PickledFile:
             raise _damaged(self._file) from error
         state = _unwrapped(state)
         if not isinstance(state, dict) or not all(
-            isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+            isinstance(name, str) and _is_plain(value) for name, value in state.items()
         ):
-            raise UnsafeCheckpointError(f"{self._file.name} is not a state dict: names and tensors, nothing else.")
+            raise UnsafeCheckpointError(
+                f"{self._file.name} is not a state dict: names and dense tensors, nothing else."
+            )
         return state
 
 
@@ -209,6 +211,11 @@ def _unwrapped(state: Any) -> Any:
             (state[key] for key in ("state_dict", "module", "model") if isinstance(state.get(key), dict)), state
         )
     return state
+
+
+def _is_plain(value: Any) -> bool:
+    """A dense tensor that has its numbers (one saved from the device "meta" has none)."""
+    return isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
 
 
 def _damaged(file: Path) -> UnsafeCheckpointError:

@@ -1,7 +1,7 @@
 """Questions, pictures and answers of the benchmarks, and vLLM's own benchmark client.
 
 load = run_load(server.base_url, questions(64, images=True), concurrency=32, tokens=50)
-load["output_throughput"], load["median_ttft_ms"]
+load["output_throughput"], load["ttfts"]
 """
 
 import asyncio

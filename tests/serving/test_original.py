@@ -74,12 +74,8 @@ def test_answers_in_bfloat16_part_only_at_near_ties(name, variant_model, picture
     print(f"{name}: {sum(same)} of {len(same)} tokens in bfloat16 are those of the original in float32")
 
 
-# Choices have two spaces between them.
-RUNS_OF_SPACES = pytest.mark.xfail(
-    strict=True, reason="conversion does not yet read tokenizer.model with serving.medvint.tokenizer"
-)
 TYPED = [
-    pytest.param(case, id=f"{case['form']}-{number}", marks=[RUNS_OF_SPACES] if case["form"] == "choice" else [])
+    pytest.param(case, id=f"{case['form']}-{number}")
     for number, case in enumerate(reference("transformer-pmc-clip-8")["cases"])
 ]
 

@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import MedVInTForConditionalGeneration
 from tests.serving.random_checkpoints import TINY, original_state, smollm2
 
+EMBEDDING = "llamacasual.base_model.model.model.embed_tokens.weight"
 QUERY_WEIGHT = "llamacasual.base_model.model.model.layers.1.self_attn.q_proj.base_layer.weight"
 
 
@@ -85,7 +84,19 @@ def old_buffers(state, folder):
     return save({key: t for key, t in state.items() if "num_batches_tracked" not in key} | buffers, folder)
 
 
-@pytest.mark.parametrize("layout", [old_peft, sharded_bin, safetensors, single_file, old_buffers])
+def training_loop(state, folder):
+    return save({"epoch": 3, "state_dict": {f"module.{key}": tensor for key, tensor in state.items()}}, folder)
+
+
+def old_zip(state, folder):
+    folder.mkdir()
+    torch.save(state, folder / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "layout", [old_peft, sharded_bin, safetensors, single_file, old_buffers, training_loop, old_zip]
+)
 def test_every_layout_gives_the_same_weights(layout, tiny_state, tiny_models, tiny_llm, tmp_path):
     folder = convert(layout(tiny_state, tmp_path / "source"), tiny_llm, tmp_path / "out", num_heads=4)
     expected = weights(tiny_models["merged"])
@@ -108,6 +119,15 @@ def reshaped(key, shape):
     return lambda state: state | {key: torch.zeros(shape)}
 
 
+def quantised(key):
+    return lambda state: state | {key: state[key].to(torch.int8)}
+
+
+def several_faults(state):
+    changed = state | {"surprise": torch.zeros(2), "fc_l2.weight": torch.zeros(96, 256)}
+    return {key: tensor for key, tensor in changed.items() if key != "fc_l1.bias"}
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
@@ -115,7 +135,17 @@ def reshaped(key, shape):
         (without(QUERY_WEIGHT), checkpoints.MissingKeysError, ["layers.1.self_attn.q_proj", "language model"]),
         (reshaped("surprise.weight", (2,)), checkpoints.UnknownKeysError, ["surprise.weight"]),
         (reshaped("vision_model.13.0.conv1.weight", (2,)), checkpoints.UnknownKeysError, ["fourth stage"]),
-        (reshaped("fc_l2.weight", (96, 256)), checkpoints.ShapeError, ["[96, 256]", "[128, 256]"]),
+        (reshaped("module.visual.conv1.weight", (2,)), checkpoints.UnknownKeysError, ["PMC-CLIP itself"]),
+        (reshaped("text_encoder.x", (2,)), checkpoints.UnknownKeysError, ["MedVInT-TE"]),
+        (
+            reshaped(QUERY_WEIGHT.replace("base_layer.weight", "lora_magnitude_vector"), (2,)),
+            checkpoints.UnknownKeysError,
+            ["DoRA"],
+        ),
+        (reshaped("fc_l2.weight", (96, 256)), checkpoints.ShapeError, ["[96, 256]", "[128, 256]", "projector"]),
+        (reshaped(EMBEDDING, (999, 64)), checkpoints.ShapeError, ["width 64, 999 tokens", "width 128, 32000 tokens"]),
+        (quantised("fc_l1.weight"), checkpoints.ShapeError, ["fc_l1.weight is torch.int8", "quantised"]),
+        (several_faults, checkpoints.MissingKeysError, ["fc_l1.bias", "surprise", "[96, 256]"]),
         (
             without(QUERY_WEIGHT.replace("base_layer", "lora_A.default")),
             checkpoints.MissingKeysError,
@@ -131,6 +161,42 @@ def test_what_does_not_fit_is_named(change, error, says, tiny_state, tiny_llm, t
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_formats_may_be_mixed_and_one_is_written(tiny_state, tiny_llm, tmp_path):
+    formats = [torch.float16, torch.bfloat16, torch.float32]
+    mixed = {
+        key: tensor.to(formats[number % 3]) if tensor.is_floating_point() else tensor
+        for number, (key, tensor) in enumerate(tiny_state.items())
+    }
+    mixed[EMBEDDING] = mixed[EMBEDDING].half()
+    source = save(mixed, tmp_path / "source")
+    found = weights(convert(source, tiny_llm, tmp_path / "out", num_heads=4))
+    assert {tensor.dtype for tensor in found.values()} == {torch.float16}
+    found = weights(convert(source, tiny_llm, tmp_path / "bf16", num_heads=4, dtype=torch.bfloat16))
+    assert {tensor.dtype for tensor in found.values()} == {torch.bfloat16}
+
+
+def test_a_number_that_the_format_cannot_hold_is_named(tiny_state, tiny_llm, tmp_path):
+    source = save(tiny_state | {"fc_l1.bias": torch.full((256,), 1e6)}, tmp_path / "source")
+    with pytest.raises(checkpoints.PrecisionError, match=r"fc_l1.bias has values up to 1e\+06, which float16"):
+        convert(source, tiny_llm, tmp_path / "out", num_heads=4, dtype=torch.float16)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_the_weights_do_not_say_has_the_originals_value_and_an_option(tiny_source, tiny_llm, tmp_path):
+    as_original = convert(tiny_source, tiny_llm, tmp_path / "out")
+    assert json.loads((as_original / "sources.json").read_text())["assumed"] == {
+        "vision_config.image_size": 512,
+        "projector_config.num_heads": 8,
+        "lora_alpha": 32,
+    }
+    said = convert(tiny_source, tiny_llm, tmp_path / "said", num_heads=4, image_size=256, lora_alpha=16)
+    config = MedVInTConfig.from_pretrained(said)
+    assert (config.projector.num_heads, config.vision.image_size) == (4, 256)
+    assert json.loads((said / "sources.json").read_text())["assumed"] == {}
+    query = "language_model.model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(weights(as_original)[query], weights(said)[query])
+
+
 def test_heads_that_cannot_be_are_refused(tiny_source, tiny_llm, tmp_path):
     with pytest.raises(checkpoints.ShapeError, match="12 heads"):
         convert(tiny_source, tiny_llm, tmp_path / "out", num_heads=12)
@@ -144,7 +210,7 @@ class Hostile:
         return (Path.touch, (self.trace,))
 
 
-@pytest.mark.parametrize("how", ["torch", "pickle", "truncated", "text"])
+@pytest.mark.parametrize("how", ["torch", "pickle", "truncated", "text", "safetensors", "no numbers", "sparse"])
 def test_hostile_or_broken_file_runs_nothing(how, tiny_source, tiny_llm, tmp_path):
     trace = tmp_path / "ran"
     file = tmp_path / "pytorch_model.bin"
@@ -152,39 +218,21 @@ def test_hostile_or_broken_file_runs_nothing(how, tiny_source, tiny_llm, tmp_pat
         torch.save({"fc_l1.weight": Hostile(trace)}, file)
     elif how == "pickle":
         file.write_bytes(pickle.dumps({"fc_l1.weight": Hostile(trace)}))
+    elif how == "safetensors":
+        file = file.with_name("model.safetensors")
+        file.write_bytes(pickle.dumps({"fc_l1.weight": Hostile(trace)}))
+    elif how == "no numbers":
+        torch.save({"fc_l1.weight": torch.empty(2, device="meta")}, file)
+    elif how == "sparse":
+        torch.save({"fc_l1.weight": torch.eye(2).to_sparse()}, file)
     elif how == "truncated":
         file.write_bytes((tiny_source / "pytorch_model.bin").read_bytes()[:10_000])
     else:
         file.write_text("version https://git-lfs.github.com/spec/v1\n")
-    with pytest.raises(checkpoints.UnsafeCheckpointError, match="Nothing of it was run"):
+    says = "dense tensors" if how in {"no numbers", "sparse"} else "Nothing of it was run"
+    with pytest.raises(checkpoints.UnsafeCheckpointError, match=says):
         convert(file, tiny_llm, tmp_path / "out")
     assert not trace.exists()
-
-
-def test_an_error_on_the_way_leaves_nothing(tiny_source, tiny_llm, tmp_path):
-    def fail(what, share):
-        if share > 0.5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        convert(tiny_source, tiny_llm, tmp_path / "out", num_heads=4, progress=fail)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_killed_run_is_healed_by_the_next(tiny_source, tiny_llm, tmp_path):
-    out = tmp_path / "out"
-    code = f"""
-import os, signal
-from pathlib import Path
-from serving.checkpoints import convert
-def kill(what, share):
-    if share > 0.5: os.kill(os.getpid(), signal.SIGKILL)
-convert(Path({str(tiny_source)!r}), Path({str(tiny_llm)!r}), Path({str(out)!r}), num_heads=4, progress=kill)
-"""
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == -9
-    assert not out.exists()
-    convert(tiny_source, tiny_llm, out, num_heads=4)
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_is_there_already_is_kept(tiny_source, tiny_llm, tmp_path):

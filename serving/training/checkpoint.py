@@ -31,7 +31,7 @@ class Log:
     def write(self, step: int, **measured: Any) -> None:
         """`step` is the number of steps done; None values are left out."""
         seconds = time.monotonic() - self.started
-        record = {"step": step, "seconds": round(seconds)}
+        record: dict[str, Any] = {"step": step, "seconds": round(seconds)}
         record |= {
             name: round(value, 4) if isinstance(value, float) else value
             for name, value in measured.items()

@@ -37,7 +37,7 @@ from serving.training.images import augment, load_squares
 from serving.training.label_questions import label_rows
 
 VISION = {"kind": "pmc_clip", "image_size": 256, "layers": [3, 4, 6], "width": 64}
-PROJECTOR = {
+PROJECTOR: dict[str, Any] = {
     "kind": "transformer",
     "num_queries": 16,
     "num_layers": 2,
@@ -65,7 +65,7 @@ class Reader(nn.Module):
         super().__init__()
         self.key = nn.Linear(HIDDEN_SIZE, width)
         self.question = nn.Linear(question_dim, width)
-        self.position = nn.Parameter(torch.randn(int(PROJECTOR["num_queries"]), width) * 0.02)
+        self.position = nn.Parameter(torch.randn(PROJECTOR["num_queries"], width) * 0.02)
         self.attention = nn.MultiheadAttention(width, 6, dropout=0.1, batch_first=True)
         self.classify = nn.Sequential(
             nn.LayerNorm(3 * width), nn.Linear(3 * width, 512), nn.ReLU(), nn.Dropout(0.4), nn.Linear(512, answers)
@@ -87,8 +87,9 @@ class Looking(nn.Module):
         super().__init__()
         config = MedVInTConfig(vision_config=VISION, projector_config=PROJECTOR)
         self.tower: Any = build_vision_tower(config.vision).requires_grad_(False)
-        self.projector: Any = build_projector(config.projector, config.vision.out_channels, HIDDEN_SIZE)
-        nn.init.normal_(self.projector.query_embed.weight, std=0.5)
+        projector: Any = build_projector(config.projector, config.vision.out_channels, HIDDEN_SIZE)
+        nn.init.normal_(projector.query_embed.weight, std=0.5)
+        self.projector = projector
         self.reader = Reader(answers)
 
     def forward(self, pixels: torch.Tensor, questions: torch.Tensor) -> torch.Tensor:

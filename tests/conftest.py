@@ -85,6 +85,14 @@ def demo_model(data_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def visual_tokens(demo_model: Path) -> int:
+    """How many embeddings stand for an image in the demo's prompts."""
+    from serving.medvint.configuration import MedVInTConfig
+
+    return MedVInTConfig.from_pretrained(demo_model).projector.num_queries
+
+
+@pytest.fixture(scope="session")
 def sample_index(data_dir: Path) -> Path:
     """The state folder with the index of sample figures in it, built as `medvint up` does it."""
     from assistant.prepare import Preparation

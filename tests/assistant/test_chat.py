@@ -245,9 +245,9 @@ async def test_an_image_and_a_question_give_a_grounded_answer(assistant):
     assert stages[1:] == ["looking at the image", "answering", ""]
 
 
-async def test_the_server_tells_that_it_has_medvint(assistant, model_server):
+async def test_the_server_tells_that_it_has_medvint(assistant, model_server, visual_tokens):
     served = await assistant.model.served()
-    assert served == ServedModel("medvint", "demo", served.context, 1, "medvint_chat", 32, counts=True)
+    assert served == ServedModel("medvint", "demo", served.context, 1, "medvint_chat", visual_tokens, counts=True)
     assert served.context >= 2048
     assert (await assistant.model.state()).is_demo
     elsewhere = make_assistant(model_url=model_server.url, served_model_name="llava")

@@ -16,6 +16,10 @@ from assistant.processes import health
 READY = "The assistant is ready:"
 
 
+def _hears_ctrl_c():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Up:
     """A running `medvint up` and what it has printed so far."""
 
@@ -26,6 +30,8 @@ class Up:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A shell that starts the tests in the background has them ignore Ctrl-C, and they would pass that on.
+            preexec_fn=_hears_ctrl_c,
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)

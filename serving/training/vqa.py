@@ -45,7 +45,7 @@ from serving.training.texts import training_texts
 LORA_RANK, LORA_ALPHA = 8, 32
 IMAGES_A_STEP, QUESTIONS_AN_IMAGE = 6, 12
 PROJECTOR_RATE, LORA_RATE = 3e-4, 1e-3
-IMAGE_SHARES = {"slake": 1.0, "vqa-rad": 0.2}
+IMAGE_SHARES = {"slake": 1.0, "vqa-rad": 0.5}
 """How many of a set's images an epoch takes: VQA-RAD's questions are too varied to be learned at this size."""
 LABEL_SHARE, LABEL_QUESTIONS = 0.015, 4
 """The same for the sets whose questions are made from labels, and how many questions each image brings."""

@@ -91,7 +91,7 @@ def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
     for info in infos:
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise UnsafeInputError(file, f"{info.filename[:80]!r} is a link or a device")
+            raise UnsafeInputError(file, "it holds a link or a device", info.filename)
         if info.flag_bits & 1:
             raise CorpusError(f"{file.name} has a password: pack it without one.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -102,7 +102,7 @@ def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
     if total > MAX_BYTES:
         raise UnsafeInputError(file, f"it unpacks to more than {MAX_BYTES >> 30} GiB")
     if total > RATIO_FREE and total > MAX_RATIO * file.stat().st_size:
-        raise UnsafeInputError(file, f"it unpacks to {total // file.stat().st_size:,} times its size")
+        raise UnsafeInputError(file, f"it unpacks to more than {MAX_RATIO} times its size")
     return [info for info in infos if not info.is_dir() and not _is_clutter(info.filename)]
 
 
@@ -127,7 +127,7 @@ def unpack_package(file: Path, folder: Path, suffixes: Collection[str]) -> None:
                 if member.isdir():
                     continue
                 if not member.isreg():
-                    raise UnsafeInputError(file, f"{member.name[:80]!r} is a link or a device")
+                    raise UnsafeInputError(file, "it holds a link or a device", member.name)
                 if member.size > MAX_PACKAGE_BYTES:
                     raise UnsafeInputError(file, f"it unpacks to more than {MAX_PACKAGE_BYTES >> 30} GiB")
                 content = archive.extractfile(member) if name.suffix.lower() in suffixes else None
@@ -143,7 +143,7 @@ class _Member(tarfile.TarInfo):
     def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
         # The one method that tarfile's own comments name as the place for subclasses.
         if not self.isdir() and not self.isreg() and self.size > MAX_HEADER:
-            raise UnsafeInputError(str(tar.name), f"it has a header of more than {MAX_HEADER >> 20} MiB")
+            raise UnsafeInputError(Path(str(tar.name)), f"it has a header of more than {MAX_HEADER >> 20} MiB")
         return super()._proc_member(tar)  # type: ignore[misc]
 
 
@@ -164,9 +164,9 @@ class _Bounded(io.RawIOBase):
 def _safe_name(file: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or _DRIVE.match(name) or "\0" in name:
-        raise UnsafeInputError(file, f"{name[:80]!r} would be written outside its folder")
+        raise UnsafeInputError(file, "it would write outside its folder", name)
     if any(len(part.encode(errors="replace")) > MAX_NAME for part in path.parts):
-        raise UnsafeInputError(file, f"{name[:80]!r}... is too long for a file's name")
+        raise UnsafeInputError(file, "a name in it is too long", name)
     return path
 
 
@@ -180,7 +180,7 @@ def _write(file: Path, source: IO[bytes], target: Path) -> None:
         with target.open("xb") as out:
             shutil.copyfileobj(source, out, CHUNK)
     except (FileExistsError, NotADirectoryError) as error:
-        raise UnsafeInputError(file, f"it holds two files named {target.name[:80]!r}") from error
+        raise UnsafeInputError(file, "it holds two files of one name", target.name) from error
 
 
 @contextmanager

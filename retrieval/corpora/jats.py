@@ -124,11 +124,13 @@ def _of_article(file: Path, name: str, report: CorpusReport) -> Iterator[Figure]
     try:
         elements = _parse(file)
     except UnsafeInputError as error:
-        return _refuse(report, f"refused: {error.reason}", file)
+        _refuse(report, f"refused: {error.reason}", file)
+        return
     except etree.XMLSyntaxError:
-        return _refuse(report, "malformed XML", file)
+        _refuse(report, "malformed XML", file)
+        return
     if not elements:
-        return _refuse(report, "XML that is no JATS article", file)
+        _refuse(report, "XML that is no JATS article", file)
     images = ImageFolder(file.parent)
     for element in elements:
         article = _article(element, name)
@@ -282,13 +284,17 @@ def _child(element: Any, name: str) -> str:
 
 
 def _pieces(element: Any) -> Iterator[str]:
-    """The text that a reader of the page sees, blocks set apart."""
-    if element.tag is etree.Entity:
-        yield html.unescape(element.text)
-    elif element.tag not in _SILENT:
-        space = " " if element.tag in _BLOCKS else ""
-        yield space + (element.text or "")
-        for child in element:
-            yield from _pieces(child)
-            yield child.tail or ""
-        yield space
+    """The text that a reader of the page sees, blocks set apart; without recursion, since files can nest deeply."""
+    left: list[Any] = [element]
+    while left:
+        item = left.pop()
+        if isinstance(item, str):
+            yield item
+        elif item.tag is etree.Entity:
+            yield html.unescape(item.text)
+        elif item.tag not in _SILENT:
+            space = " " if item.tag in _BLOCKS else ""
+            yield space + (item.text or "")
+            left.append(space)
+            for child in reversed(item):
+                left += [child.tail or "", child]

@@ -99,16 +99,18 @@ def _figures(path: Path, report: CorpusReport) -> Iterator[Figure]:
     if not tables:
         raise CorpusError(f"{path.name} holds no table: add a .csv with the columns image and caption.")
     named: set[str] = set()
+    taken: set[str] = set()
     for file in tables:
         images = ImageFolder(path, (str(file.parent.relative_to(path)), ""))
         for where, row in _rows(file, report):
             report.rows += 1
-            image = images.find(row["image"]) if row["image"] else None
-            if image is not None:
-                named.add(image)
-            if fault := _fault(row, image):
+            image = images.find(row["image"]) or ""
+            fault = _fault(row, image) or ("image that another row describes" if image in taken else "")
+            named.add(image)
+            if fault:
                 report.skip(fault, f"{where}: {row['image']}")
-            elif image is not None:
+            else:
+                taken.add(image)
                 yield _figure(row, Path(image))
     for file in files:
         if file.suffix.lower() in IMAGE_SUFFIXES and str(file.resolve()) not in named:
@@ -121,11 +123,14 @@ def _is_inside(file: Path, folder: Path) -> bool:
     return file.is_file() and file.resolve().is_relative_to(folder.resolve())
 
 
-def _fault(row: dict[str, str], image: str | None) -> str:
+def _fault(row: dict[str, str], image: str) -> str:
+    """Why a row gives no figure, in a teacher's words, or ""."""
     if not row["image"]:
         return "no image named"
-    if image is None:
+    if not image:
         return "image not found in the folder"
+    if not row["caption"]:
+        return "no caption"
     if "\ufffd" in row["caption"]:
         return "caption with letters that are not UTF-8 (save the table as CSV UTF-8)"
     return image_fault(Path(image), decode=True)

@@ -36,10 +36,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\
 
 
 class UnsafeInputError(CorpusError):
-    """A file is built to do harm, or so that it could; `reason` names how in a few words."""
+    """A file is built to do harm, or so that it could; `reason` says how and is the same for all files of a kind."""
 
-    def __init__(self, file: Path | str, reason: str) -> None:
-        super().__init__(f"{Path(file).name} is refused: {reason}.")
+    def __init__(self, file: Path, reason: str, member: str = "") -> None:
+        super().__init__(f"{file.name} is refused: {reason}{f' ({member[:80]!r})' if member else ''}.")
         self.reason = reason
 
 

@@ -10,12 +10,12 @@ the places where it is. In doubt the caption says nothing.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 from assistant.evidence import words
 from assistant.evidence.quantities import Quantity
-from assistant.evidence.sides import BOTH, UNKNOWN
-from assistant.evidence.statement import Occurrence, Span, Statement, read_sentences
+from assistant.evidence.sides import BOTH, UNKNOWN, Side
+from assistant.evidence.statement import Occurrence, Span, Statement, is_finding, read_sentences
 from retrieval.concepts import first_modality
 
 Conflict = Literal["side", "negation", "modality", "number"]
@@ -75,19 +75,18 @@ class Judgement:
 
 
 def judge(claim: Statement, caption: Caption) -> Judgement | None:
-    """What the caption says to the claim, None where it says nothing.
+    """What the caption says to the claim, None where it says nothing or its sentences say different things.
 
-    A caption that supports in one sentence and contradicts in another supports, if the two are about different
-    places or sides; they are otherwise no longer comparable.
+    What one sentence finds, another may deny elsewhere: "effusion on the left. No effusion on the right."
     """
     if not claim.terms:
         return _judge_modality_alone(claim, caption)
     judged = [found for sentence in caption.sentences if (found := _judge_sentence(claim, sentence, caption))]
-    for kind in ("supports", "side", "negation", "modality", "number"):
-        for found in judged:
-            if found.kind == kind:
-                return found
-    return None
+    kinds = {found.kind for found in judged}
+    is_denial = any(item.polarity == "negated" for item in claim.occurrences)
+    if "supports" in kinds and not (is_denial and "negation" in kinds):
+        return next(found for found in judged if found.kind == "supports")
+    return judged[0] if len(kinds) == 1 else None
 
 
 def _judge_modality_alone(claim: Statement, caption: Caption) -> Judgement | None:
@@ -104,11 +103,12 @@ def _judge_modality_alone(claim: Statement, caption: Caption) -> Judgement | Non
 def _judge_sentence(claim: Statement, told: Statement, caption: Caption) -> Judgement | None:
     if not _names_all(claim, told, caption):
         return None
-    findings = [item for item in claim.occurrences if _has_polarity(item)]
+    findings = [item for item in claim.occurrences if is_finding(item.term)]
     weighed = findings or [item for item in claim.occurrences if item.term not in words.DEGREES]
+    weighed = [item for item in weighed if not item.is_context] or weighed
     agreements = {item: _agreement(item, told, claim, weighed) for item in weighed}
     places = [item for item in claim.occurrences if item.term in words.PLACES] if findings else []
-    agreements |= {item: _place_agreement(item, told) for item in places}
+    agreements |= {item: _place_agreement(item, told, weighed) for item in places}
     ways = set(agreements.values())
     if "unclear" in ways or ways >= {"side", "negation"}:
         return None
@@ -130,10 +130,6 @@ def _judge_sentence(claim: Statement, told: Statement, caption: Caption) -> Judg
     return shown.number(numbers) if numbers else shown.support()
 
 
-def _has_polarity(item: Occurrence) -> bool:
-    return item.term not in words.PLACES and item.term not in words.PLANES and item.term not in words.DEGREES
-
-
 def _names_all(claim: Statement, told: Statement, caption: Caption) -> bool:
     """Whether the sentence names the claim's terms; its places and planes may be named before it.
 
@@ -142,10 +138,11 @@ def _names_all(claim: Statement, told: Statement, caption: Caption) -> bool:
     inherited = {place for item in told.occurrences for place in item.places}
     planes = {term for sentence in caption.sentences for term in sentence.terms if term in words.PLANES}
     missing = [term for term in claim.terms if term not in told.terms and term not in inherited and term not in planes]
-    allowed = MISSING_DEGREES if len(claim.terms) >= LONG_CLAIM else 0
+    tells_degree = any(term in words.DEGREES for term in told.terms)
+    allowed = MISSING_DEGREES if len(claim.terms) >= LONG_CLAIM and not tells_degree else 0
     if len(missing) > allowed or any(term not in words.DEGREES for term in missing):
         return False
-    findings = [item.term for item in claim.occurrences if _has_polarity(item)]
+    findings = [item.term for item in claim.occurrences if is_finding(item.term)]
     return not findings or any(term in told.terms for term in findings)
 
 
@@ -204,9 +201,9 @@ def _names_another(said: Occurrence, told: Sequence[Occurrence]) -> bool:
     return len(sides) == 1 and sides <= BOTH and not sides & said.sides
 
 
-def _place_agreement(said: Occurrence, told: Statement) -> _Agreement:
+def _place_agreement(said: Occurrence, told: Statement, weighed: Sequence[Occurrence]) -> _Agreement:
     """Of a place only the side is compared: "the right ventricle" is not the left one."""
-    sides = frozenset(side for item in told.of(said.term) for side in item.sides)
+    sides = frozenset(side for item in _told_together(said, told, weighed) for side in item.sides)
     if not said.sides or not sides or UNKNOWN in sides or said.sides & sides:
         return "same"
     return "side"
@@ -244,6 +241,14 @@ def _modality(claim: Statement, caption: Caption) -> Literal["same", "other", "u
         else:
             ways.add("same" if said.is_denied else "other")
     return ways.pop() if len(ways) == 1 else "unclear"
+
+
+class _Placed(Protocol):
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def end(self) -> int: ...
 
 
 class _Shown:
@@ -285,8 +290,8 @@ class _Shown:
         here = _merge([*_spans(items), *(item.side_at for item in items if item.side_at)])
         return Judgement("side", here, spans, _side_words(said.sides), _side_words(told[0].sides))
 
-    def _all_sides(self) -> list[Occurrence]:
-        return [item for sentence in self._caption.sentences for item in sentence.sides]  # type: ignore[misc]
+    def _all_sides(self) -> list[Side]:
+        return [item for sentence in self._caption.sentences for item in sentence.sides]
 
     def negation(self, items: Sequence[Occurrence]) -> Judgement:
         terms = {item.term for item in items}
@@ -305,16 +310,11 @@ class _Shown:
 
     def number(self, differing: tuple[Quantity, list[Quantity]]) -> Judgement:
         said, told = differing
-        own = _spans(told)
-        return Judgement("number", _spans([said]), own, said=_number_words(said), told=_quoted(self._text, own))
+        return Judgement("number", _spans([said]), _spans(told), said.text, told[0].text)
 
 
 def _side_words(sides: frozenset[str]) -> str:
     return "both sides" if sides >= BOTH else " ".join(sorted(sides))
-
-
-def _number_words(said: Quantity) -> str:
-    return " × ".join(value if isinstance(value, str) else f"{value:g}" for value in said.values)
 
 
 def _quoted(text: str, spans: Sequence[Span]) -> str:
@@ -329,8 +329,8 @@ def _quoted(text: str, spans: Sequence[Span]) -> str:
     return " ".join(text[start:end].split())
 
 
-def _spans(items: Iterable[object]) -> tuple[Span, ...]:
-    return _merge([(item.start, item.end) for item in items if item.start >= 0])  # type: ignore[attr-defined]
+def _spans(items: Iterable[_Placed]) -> tuple[Span, ...]:
+    return _merge([(item.start, item.end) for item in items])
 
 
 def _merge(spans: Iterable[Span | None]) -> tuple[Span, ...]:

@@ -73,12 +73,16 @@ _AND_OR_COMMA = re.compile(r",|\band\b")
 
 @dataclass(frozen=True)
 class Reach:
-    """`text[start:end]` is of this polarity because of the cue at `text[cue[0]:cue[1]]`."""
+    """`text[start:end]` is of this polarity because of the cue at `text[cue[0]:cue[1]]`.
+
+    `is_tail`: it only says of what something is denied: the mass in "no enhancement of the mass".
+    """
 
     start: int
     end: int
     polarity: Polarity
     cue: tuple[int, int]
+    is_tail: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,8 @@ def _forward(text: str, cue: re.Match[str]) -> Iterator[Reach]:
             sure = min(sure, match.start())
     tail = _PREPOSITION.search(text, cue.end(), sure)
     denied_to = tail.start() if tail else sure
-    yield Reach(denied_to, end, "unclear", span)
+    yield Reach(sure, end, "unclear", span)
+    yield Reach(denied_to, sure, "unclear", span, is_tail=True)
     yield Reach(cue.end(), denied_to, "negated", span)
     if tail and (more := _LIST_END.search(text, tail.end(), sure)):
         yield Reach(more.end(), sure, "negated", span)
@@ -152,5 +157,5 @@ def _backward(text: str, cue: re.Match[str], polarity: Polarity) -> Iterator[Rea
     start = _stop_before(text, cue.start())
     tail = _PREPOSITION.search(text, start, cue.start())
     if tail:
-        yield Reach(tail.start(), cue.start(), "unclear", cue.span())
+        yield Reach(tail.start(), cue.start(), "unclear", cue.span(), is_tail=True)
     yield Reach(start, tail.start() if tail else cue.start(), polarity, cue.span())

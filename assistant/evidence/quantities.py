@@ -8,7 +8,7 @@ Numbers of figures, cases and panels say nothing.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from assistant.evidence import words
@@ -62,6 +62,7 @@ class Quantity:
     end: int
     about: tuple[str, ...] = ()
     step: float = 0.0
+    text: str = ""
 
     def comparable(self, other: "Quantity") -> bool:
         return self.kind == other.kind and self.about[-1:] in (other.about[-1:], *((term,) for term in other.about))
@@ -85,7 +86,7 @@ def read_quantities(text: str, tokens: Sequence[Token]) -> list[Quantity]:
     for reader in (_levels(text, low), _measures(low), _grades(low), _ordinals(low, tokens), _counts(low, tokens)):
         for quantity in reader:
             if not any(start < quantity.end and quantity.start < end for start, end in taken):
-                found.append(quantity)
+                found.append(replace(quantity, text=text[quantity.start : quantity.end]))
                 taken.append((quantity.start, quantity.end))
     return sorted(found, key=lambda quantity: quantity.start)
 

@@ -23,6 +23,11 @@ _BREAKING_WORD = re.compile(
     r"and|but|or|nor|with|while|whereas|although|though|however|which|who|besides|except|indicat\w*|associated|also"
 )
 _SHOWING = re.compile(r"show\w*|demonstrat\w*|reveal\w*|depict\w*|display\w*")
+# "(arrow)" stands between words that belong together; "RA, right atrium; LV, left ventricle" finds nothing anywhere.
+_NOT_SAID = re.compile(
+    r"\([^()]*\b(?i:arrow|arrowhead|asterisk|star|circle|line|dot)s?\b[^()]*\)"
+    r"|(?:\b(?!CT|MR|US|PET)[A-Z]{2,5}\s*[-–=:,]\s*[a-z][^,;:=()]{2,60}(?:[,;.]\s*|(?=\))|$)){2,}"
+)
 _TURNED: dict[Polarity, Polarity] = {"affirmed": "negated", "negated": "affirmed", "unclear": "unclear"}
 
 
@@ -32,7 +37,7 @@ class Occurrence:
 
     `degrees` are words such as "large" that are denied with it: "no large effusion" leaves a small one possible.
     `cue` is where the text denies it, `side_at` where it names the side; `clause` counts within the sentence.
-    `is_wider`: the text names a kind of it ("glioma" for "tumor").
+    `is_wider`: the text names a kind of it ("glioma" for "tumor"). `is_context`: something is denied of it.
     """
 
     term: str
@@ -46,6 +51,7 @@ class Occurrence:
     side_at: Span | None = None
     clause: int = 0
     is_wider: bool = False
+    is_context: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,13 +86,12 @@ class Statement:
         return replace(self, occurrences=tuple(item for item in self.occurrences if not item.is_wider))
 
     def turned(self) -> "Statement":
-        """The same with everything denied that it affirms, and the other way round."""
-        return Statement(
-            tuple(replace(item, polarity=_TURNED[item.polarity]) for item in self.occurrences),
-            self.sides,
-            self.quantities,
-            tuple(replace(item, is_denied=not item.is_denied) for item in self.modalities),
-        )
+        """What "no" says to it: its findings the other way round; without any, its modality, else its places."""
+        if self.modalities and not any(is_finding(item.term) for item in self.occurrences):
+            modalities = tuple(replace(item, is_denied=not item.is_denied) for item in self.modalities)
+            return replace(self, modalities=modalities)
+        turned = tuple(replace(item, polarity=_TURNED[item.polarity]) for item in self.occurrences)
+        return replace(self, occurrences=turned)
 
     def moved(self, by: int) -> "Statement":
         """With all spans further on by so many characters."""
@@ -120,19 +125,23 @@ class Statement:
         `counted` are the terms that a bare number counts.
         """
         asked = question.asked()
-        sides = self.sides or asked.sides
-        named = frozenset(side for item in sides for side in item.sides)
+        named = frozenset(side for item in (self.sides or asked.sides) for side in item.sides)
         at = next(((side.start, side.end) for side in self.sides), None)
         places = frozenset(item.term for item in (*asked.occurrences, *self.occurrences) if item.term in words.PLACES)
         known = {item.term for item in self.occurrences}
-        context = [item for item in asked.occurrences if item.term not in known]
+        context = [
+            replace(item, sides=named, places=places, side_at=at)
+            for item in asked.occurrences
+            if item.term not in known
+        ]
+        own = (replace(item, sides=item.sides if self.sides else named, places=places) for item in self.occurrences)
         numbers = (
             replace(item, kind="count", about=counted) if item.kind == "bare" and counted else item
             for item in self.quantities
         )
         return Statement(
-            tuple(replace(item, sides=named, places=places, side_at=at) for item in (*context, *self.occurrences)),
-            sides,
+            (*context, *own),
+            self.sides or asked.sides,
             (*asked.quantities, *numbers),
             self.modalities or asked.modalities,
         )
@@ -179,11 +188,12 @@ class _Clause:
 
     @cached_property
     def has_findings(self) -> bool:
-        return any(_is_finding(term) for token in self.tokens for term in token.terms)
+        return any(is_finding(term) for token in self.tokens for term in token.terms)
 
 
 class _Sentence:
     def __init__(self, text: str, places: frozenset[str], side: Side | None) -> None:
+        text = _NOT_SAID.sub(lambda match: " " * len(match[0]), text)
         low = lower(text)
         self._tokens = tokens(text)
         self._polarities: Polarities = read_polarity(low)
@@ -230,7 +240,7 @@ class _Sentence:
                 return
             for token in first.tokens:
                 side = side_of(token, clause.free, clause.bound)
-                if any(_is_finding(term) for term in token.terms) and token.start < clause.tokens[0].start:
+                if any(is_finding(term) for term in token.terms) and token.start < clause.tokens[0].start:
                     yield from self._occurrences(token, first, clause.places or first.places, side)
 
     def _occurrences(
@@ -252,6 +262,7 @@ class _Sentence:
                 (side.start, side.end) if side and side.start >= 0 else None,
                 clause.number,
                 term not in token.terms,
+                reach.is_tail if reach else False,
             )
 
     def _of_place(self, token: Token, clause: _Clause, polarity: Polarity) -> Polarity:
@@ -275,7 +286,8 @@ class _Sentence:
                 yield Modality(token.modalities, token.start, token.end, is_denied)
 
 
-def _is_finding(term: str) -> bool:
+def is_finding(term: str) -> bool:
+    """Whether a term says what there is, not where, in which plane or how much."""
     return term not in words.PLACES and term not in words.PLANES and term not in words.DEGREES
 
 

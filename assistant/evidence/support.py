@@ -30,7 +30,8 @@ _NO = re.compile(
     r"[\s,.;:!]*",
     re.IGNORECASE,
 )
-_CHOICE = re.compile(r"^\s*\(?[A-E][.):]\s*(?=\S)")
+_CHOICE = re.compile(r"^\s*\(?([A-E])(?:[.):]+\s*|\s*$)")
+_CHOICES = re.compile(r"(?:^|(?<=\s))\(?([A-E])[.):]\s*(.+?)(?=\s+\(?[A-E][.):]\s|\s*$)", re.DOTALL)
 _EITHER_OR = re.compile(r"([\w-]+(?:\s*,\s*[\w-]+)*)\s*,?\s+or\s+(?:(?:a|an|the|on|in|to)\s+)*([\w-]+)", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow many(?: (?:existing|kinds? of))?\b", re.IGNORECASE)
 _HOW_LARGE = re.compile(r"\bhow (?:large|big|long|wide|thick|deep|high|small)\b", re.IGNORECASE)
@@ -140,7 +141,11 @@ def support(question: str, answer: str, hits: Sequence[Hit]) -> list[Support]:
 
 def read_claim(question: str, sentence: str, *, is_short: bool = True, is_first: bool = True) -> Statement:
     """What a sentence of an answer claims: a reply and a short answer together with the question."""
+    question, choices = _choices(question)
     choice = _CHOICE.match(sentence)
+    if choice and not sentence[choice.end() :].strip():
+        chosen = read_statement(choices.get(choice[1].upper(), "")).strict().asked()
+        return chosen.answering(read_statement(question).strict())
     begin = choice.end() if choice else 0
     yes, no = (pattern.match(sentence[begin:]) if is_first else None for pattern in (_YES, _NO))
     if reply := yes or no:
@@ -156,6 +161,13 @@ def read_claim(question: str, sentence: str, *, is_short: bool = True, is_first:
     # Of "left or right?" only what was chosen is claimed.
     asked = read_statement(_HOW_LARGE.sub(" ", _EITHER_OR.sub(" ", question)))
     return said.answering(asked.strict(), counted=_counted(question))
+
+
+def _choices(question: str) -> tuple[str, dict[str, str]]:
+    """A question without its choices, and these by letter; no choices where it has not at least A and B."""
+    found = list(_CHOICES.finditer(question))
+    choices = {match[1]: match[2].strip() for match in found}
+    return (question[: found[0].start()], choices) if {"A", "B"} <= choices.keys() else (question, {})
 
 
 def _counted(question: str) -> tuple[str, ...]:

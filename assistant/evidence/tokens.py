@@ -62,7 +62,7 @@ def tokens(text: str) -> list[Token]:
         else:
             said = words.PHRASES[int(str(match.lastgroup)[1:])][1]
         terms = dict.fromkeys(term for word in said.split() for term in term_of(word))
-        wider = dict.fromkeys(more for term in terms for more in words.WIDER.get(term, ()))
+        wider = dict.fromkeys(more for term in terms for more in _wider(term))
         modalities = named_modalities(text[start:end]) | named_modalities(_MODALITIES.get(said.split()[-1], ""))
         found.append(Token(said, start, end, tuple(terms), tuple(wider), frozenset(modalities)))
     return found
@@ -83,6 +83,12 @@ def term_of(word: str) -> tuple[str, ...]:
     return (_groups().get(word) or _groups().get(stem) or stem,)
 
 
+@cache
+def _wider(term: str) -> tuple[str, ...]:
+    """Every term that this one is a kind of, through all steps."""
+    return tuple(dict.fromkeys(more for near in words.WIDER.get(term, ()) for more in (near, *_wider(near))))
+
+
 @lru_cache(maxsize=1)
 def _groups() -> dict[str, str]:
     """Words and their stems to their group's name."""
@@ -92,7 +98,8 @@ def _groups() -> dict[str, str]:
             groups.setdefault(member, group[0])
             groups.setdefault(_stem(member), group[0])
     # These are compared by name, so their names stay what they are.
-    for name in (*words.PLACES, *words.PLANES, *words.DEGREES, *words.WIDER):
+    named = {more for wider in words.WIDER.values() for more in wider}
+    for name in (*words.PLACES, *words.PLANES, *words.DEGREES, *words.WIDER, *named):
         groups.setdefault(name, name)
         groups.setdefault(_stem(name), name)
     return groups

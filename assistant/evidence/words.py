@@ -15,6 +15,10 @@ SPELLINGS: tuple[tuple[str, str], ...] = (
     ("leukaem", "leukem"),
     ("paed", "ped"),
     ("gynaec", "gynec"),
+    ("faec", "fec"),
+    ("ischaem", "ischem"),
+    ("foetus", "fetus"),
+    ("foetal", "fetal"),
     ("diarrhoea", "diarrhea"),
     ("fibre", "fiber"),
     ("centre", "center"),
@@ -43,6 +47,9 @@ PHRASES: tuple[tuple[str, str], ...] = (
     (r"white[- ]matter", "whitematter"),
     (r"gr[ae]y[- ]matter", "graymatter"),
     (r"lymph[- ]nodes?", "lymphnode"),
+    (r"upper lobes?", "upper lobe lunglobe"),
+    (r"middle lobes?", "middle lobe lunglobe"),
+    (r"lower lobes?", "lower lobe lunglobe"),
     (r"broken bones?|bone fractures?", "fracture"),
     (r"fluid (?:around|in) the (?:lungs?|pleural space)", "pleura effusion"),
     (r"collapsed lung", "lung collapse"),
@@ -100,7 +107,7 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("calcification", "calcified", "calcific"),
     ("cyst", "cystic"),
     ("nodule", "nodular"),
-    ("opacity", "opacification", "opacified"),
+    ("opacity", "opacification", "opacified", "opaque"),
     ("consolidation", "consolidated", "consolidative"),
     ("dilation", "dilatation", "dilated"),
     ("enlargement", "enlarged"),
@@ -165,22 +172,67 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("ligament", "ligamentous"),
     ("nerve", "neural"),
     ("normal", "healthy"),
+    ("occlusion", "occluded", "occlusive"),
+    ("union", "united"),
+    ("distension", "distended", "distention"),
+    ("increased", "high", "elevated", "raised"),
+    ("compression", "compressed", "compressing", "compressive"),
+    ("displacement", "displaced"),
+    ("dislocation", "dislocated"),
+    ("rupture", "ruptured"),
+    ("deviation", "deviated"),
+    ("hyperintense", "hyperintensity"),
+    ("hypointense", "hypointensity"),
+    ("hyperdense", "hyperdensity"),
+    ("hypodense", "hypodensity"),
+    ("hypoechoic", "hypoechogenic"),
+    ("hyperechoic", "hyperechogenic"),
+    ("radius", "radial"),
+    ("phalanx", "phalanges", "phalangeal"),
+    ("mass", "masses"),
+    ("metabolism", "metabolic"),
+    ("scar", "scarring"),
 )
 
 # What the narrower word says, the wider one may claim: "carcinoma" supports "cancer", never the reverse.
 WIDER: dict[str, tuple[str, ...]] = {
-    "carcinoma": ("cancer", "tumor", "malignancy"),
-    "adenocarcinoma": ("carcinoma", "cancer", "tumor", "malignancy"),
-    "sarcoma": ("cancer", "tumor", "malignancy"),
-    "lymphoma": ("cancer", "tumor", "malignancy"),
+    "carcinoma": ("cancer",),
+    "adenocarcinoma": ("carcinoma",),
+    "sarcoma": ("cancer",),
+    "lymphoma": ("cancer",),
     "glioma": ("tumor",),
-    "glioblastoma": ("glioma", "cancer", "tumor", "malignancy"),
+    "glioblastoma": ("glioma", "cancer"),
     "meningioma": ("tumor",),
     "schwannoma": ("tumor",),
     "adenoma": ("tumor",),
     "hemangioma": ("tumor",),
+    "hemangioblastoma": ("tumor",),
+    "lipoma": ("tumor",),
+    "teratoma": ("tumor",),
+    "metastasis": ("malignancy", "lesion"),
     "cancer": ("tumor", "malignancy"),
-    "hemothorax": ("effusion",),
+    "tumor": ("lesion",),
+    "mass": ("lesion",),
+    "nodule": ("lesion",),
+    "cyst": ("lesion",),
+    "abscess": ("lesion",),
+    "hematoma": ("hemorrhage",),
+    "effusion": ("fluid",),
+    "ascites": ("fluid", "abdomen"),
+    "hydrothorax": ("pleura", "effusion"),
+    "hemothorax": ("pleura", "effusion"),
+    "hydronephrosis": ("kidney", "dilation"),
+    "pneumonia": ("lung",),
+    "atelectasis": ("lung",),
+    "lunglobe": ("lung",),
+    "lymphadenopathy": ("lymphnode",),
+    "intussusception": ("bowel",),
+    "appendicitis": ("appendix", "inflammation"),
+    "cholecystitis": ("gallbladder", "inflammation"),
+    "pancreatitis": ("pancreas", "inflammation"),
+    "synovitis": ("inflammation",),
+    "sinusitis": ("sinus", "inflammation"),
+    "osteomyelitis": ("bone", "infection"),
     "echocardiography": ("ultrasound",),
     "cardiomegaly": ("heart", "enlargement"),
     "hepatomegaly": ("liver", "enlargement"),
@@ -217,7 +269,7 @@ SIDED_PARTS = re.compile(
 NOT_A_SIDE_AFTER = re.compile(
     r"(?:hand )?(?:panel|images?|figures?|photo\w*|pictures?|columns?|rows?|arrows?|arrowheads?|insets?|graphs?|box"
     r"|(?:side )?of the (?:image|figure|picture|page|panel)|to (?:left|right)|untreated|in place|in situ|behind|open"
-    r"|after|before|away|angled?|decubitus|(?:anterior|posterior) oblique"
+    r"|after|before|away|angled|angles? (?:to|with|between)|decubitus|(?:anterior|posterior) oblique"
     r"|lateral (?:view|decubitus|radiograph|x-?ray|film))\b"
 )
 NOT_A_SIDE_BEFORE = re.compile(r"\b(?:left|right)[ -]to\s*$")
@@ -275,7 +327,9 @@ seen several she should show showed showing shown shows side sides sign signs si
 sometimes specific such suggest suggested suggesting suggestive suggests symptom take taken tell term than that the
 their them then there these they thing this those through to too type typically under up use used using usually
 across adjacent against behind inside outside toward towards via upon
-striking remarkable main measure measures measured measuring size sized diameter approximately about level levels
+first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth striking remarkable
+cc cm gland glands measure measures ml mm answer choice choices
+measured measuring size sized diameter approximately level levels
 shot identified observe observed body belong belongs system contain contains contained include included includes
 locate located location existed existing exists people radiological radiologic radiology total study detected
 visualization visualizes imagery dataset obtained performed compatible demonstration diagnosed diagnosis presents

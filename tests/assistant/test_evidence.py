@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assistant.evidence import mark, support
 from assistant.evidence.statement import read_statement
@@ -45,6 +47,25 @@ def conflicts(question: str, answer: str, *captions: str) -> list[tuple[int, str
         (WHAT, "There is a mass in the left lower lobe.", "Mass in the left lower lobe. No effusion in the left lung."),
         (WHAT, "No effusion in the left lung.", "The left lung shows no pleural effusion."),
         (WHAT, "The heart is enlarged.", "Cardiomegaly with clear lungs."),
+        ("Which lung is abnormal, left or right?", "Both", "Infiltrates in both lungs."),
+        (WHAT, "A mass in the left adrenal gland.", "Mass in the right kidney and the left adrenal gland."),
+        (WHAT, "Mediastinal shift to the right.", "Left pneumothorax with contralateral mediastinal shift."),
+        (
+            WHAT,
+            "There is a fracture of the left femur.",
+            "X-ray of the right hip showing a fracture of the left femur.",
+        ),
+        (WHAT, "Effusion of the right hip", "MRI of the right hip (arrow). An effusion is seen."),
+        (WHAT, "There is a lesion in the lung.", "Nodule in the right upper lobe."),
+        (WHAT, "There is no mass.", "No mass, effusion or fracture."),
+        (WHAT, "No fracture.", "No effusion or fracture, but the heart is enlarged."),
+        (WHAT, "There is an abscess.", "Not only an effusion but an abscess."),
+        ("How large is the mass?", "3 cm", "A renal mass of 30 mm."),
+        (WHAT, "The mass measures 3 × 2 cm.", "A mass of 3.1 x 2.0 cm."),
+        ("At which level is the herniation?", "L4-L5", "Disc herniation at L4/5."),
+        (WHAT, "The third rib is fractured.", "Fracture of the 3rd rib."),
+        ("Which finding is shown? A: Fracture B: Effusion", "B: Effusion", "Pleural effusion."),
+        ("Is this an MRI of the liver?", "No", "CT of the liver."),
     ],
 )
 def test_supported(question, answer, caption):
@@ -58,6 +79,11 @@ def test_supported(question, answer, caption):
         ("Where is the effusion?", "Left lung", "Right pleural effusion, right lung."),
         ("Which side is the mass?", "Right", "Mass in the left kidney."),
         (WHAT, "There is a cyst in the right kidney.", "Left renal cyst."),
+        (WHAT, "Right pneumothorax", "Left pneumothorax with strain of the right heart."),
+        (WHAT, "Mass in the left atrium", "Mass in the right atrium."),
+        (WHAT, "Right atrial mass", "Large left atrial mass and left effusion."),
+        (WHAT, "Right effusion", "Left effusion and right pneumothorax."),
+        (WHAT, "Left renal mass", "CT of the right kidney. A mass is seen."),
     ],
 )
 def test_the_other_side(question, answer, caption):
@@ -73,6 +99,12 @@ def test_the_other_side(question, answer, caption):
         (WHAT, "There is no fracture.", "Fracture of the femur."),
         (WHAT, "Metastasis of the liver.", "Liver without metastases."),
         (WHAT, "Hydronephrosis is present.", "Hydronephrosis was not seen."),
+        (WHAT, "There is an effusion.", "The lungs are clear and an effusion is absent."),
+        (WHAT, "There is a tumour.", "No evidence of tumor in the liver."),
+        (WHAT, "There is no mass in the supraspinous fossa.", "Mass in the supraspinous fossa."),
+        (WHAT, "There is no tumour.", "Adenocarcinoma of the stomach."),
+        ("Is there no effusion?", "Yes", "Left effusion."),
+        ("How many stones are there?", "0", "A stone in the bladder."),
     ],
 )
 def test_the_opposite(question, answer, caption):
@@ -90,10 +122,47 @@ def test_the_opposite(question, answer, caption):
         (WHAT, "A pneumothorax is air in the pleural space that makes the lung collapse.", "Pneumothorax."),
         (WHAT, "Effusion", "Effusion on the left, no effusion on the right."),
         ("Does it look normal?", "No", "A film."),
+        (WHAT, "Right pneumothorax", "Pneumothorax with strain of the right heart."),
+        (WHAT, "Effusion on the right", "Left panel: effusion. The right image shows a chest tube."),
+        (WHAT, "Cyst in the liver", "Mass in the liver and cyst in the kidney."),
+        (WHAT, "There is a pneumonia.", "Possible pneumonia."),
+        (WHAT, "There is a fracture.", "A fracture cannot be excluded."),
+        (WHAT, "There is a tumour.", "After resection of the tumor."),
+        (WHAT, "There is no tumour.", "No carcinoma."),
+        (WHAT, "There is a mass.", "No enhancement of the mass."),
+        (WHAT, "There is no effusion.", "No large effusion."),
+        (WHAT, "There is no effusion.", "No effusion on the left."),
+        (WHAT, "Left effusion", "Unilateral effusion."),
+        (WHAT, "There is an enhancing tumour.", "Non-enhancing tumor."),
+        (WHAT, "Small mass", "Large mass."),
+        (WHAT, "Three nodules.", "Case 3: nodules."),
+        ("Which modality was used?", "CT", "An MRI or a film."),
+        ("Where is the liver?", "Not seen", "The spleen."),
     ],
 )
 def test_in_doubt_no_marker(question, answer, caption):
     assert verdict(question, answer, caption) == "not found in the index"
+
+
+@pytest.mark.parametrize(
+    "question, answer, caption, kind, words",
+    [
+        (WHAT, "Left effusion", "Right effusion.", "side", "says the other side: right, not left"),
+        (WHAT, "Effusion", "There was no effusion.", "negation", "says the opposite: “no effusion”"),
+        (WHAT, "The CT shows a mass.", "MRI of a mass.", "modality", "is of another modality: MRI, not CT"),
+        ("Is this a CT of the liver?", "Yes", "MRI of the liver.", "modality", "is of another modality: MRI, not CT"),
+        ("How many nodules are there?", "3", "Two nodules.", "number", "says another number: Two, not 3"),
+        ("How large is the cyst?", "4 cm", "Cyst of 15 mm.", "number", "says another number: 15 mm, not 4 cm"),
+        (WHAT, "Fracture of L1", "Fracture of L3.", "number", "says another number: L3, not L1"),
+        (WHAT, "Stage 3 tumour", "Stage II tumor.", "number", "says another number: Stage II, not Stage 3"),
+    ],
+)
+def test_what_contradicts_is_said_and_shown(question, answer, caption, kind, words):
+    (found,) = support(question, answer, [hit(caption)])
+    (conflict,) = found.contradictions
+    assert (conflict.kind, conflict.words()) == (kind, words)
+    assert all(caption[start:end].strip() for start, end in conflict.caption_spans)
+    assert conflict.caption_spans
 
 
 def test_nothing_found_supports_nothing():
@@ -126,6 +195,29 @@ def test_the_words_that_matched_are_the_captions_own():
     assert found.matches == {1: ("Cyst", "kidney")}
 
 
+def test_the_words_are_marked_in_caption_and_sentence():
+    caption, answer = (
+        "Axial CT: large right-sided pleural effusion (arrow).",
+        "The liver is normal. Effusion on the right.",
+    )
+    found = support(WHAT, answer, [hit(caption)])[1]
+    assert [caption[start:end] for start, end in found.caption_spans[1]] == ["right", "effusion"]
+    assert [found.sentence[start:end] for start, end in found.sentence_spans[1]] == ["Effusion", "right"]
+
+
+def test_words_of_the_question_are_not_marked_in_the_answer():
+    (found,) = support("Which side is the effusion on?", "Left", [hit("Left effusion.")])
+    assert [found.sentence[start:end] for start, end in found.sentence_spans[1]] == ["Left"]
+
+
+@given(st.text(), st.text(), st.text())
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_read(question, answer, caption):
+    for item in support(question, answer, [hit(caption)]):
+        assert answer[item.start : item.end] == item.sentence
+        assert mark(answer, [item]).startswith(answer[: item.end])
+
+
 @pytest.mark.parametrize(
     "text, parts",
     [
@@ -134,6 +226,8 @@ def test_the_words_that_matched_are_the_captions_own():
         ("- first\n- second", ["- first", "- second"]),
         ("Yes", ["Yes"]),
         ("2", ["2"]),
+        ("No. The lung is clear.", ["No.", "The lung is clear."]),
+        ("A cyst of the neck.A woman of 66.", ["A cyst of the neck.", "A woman of 66."]),
         (" \n ", []),
     ],
 )

@@ -19,7 +19,8 @@ from assistant.evidence.statement import Occurrence, Span, Statement, is_finding
 from retrieval.concepts import first_modality
 
 Conflict = Literal["side", "negation", "modality", "number"]
-_Agreement = Literal["same", "side", "negation", "unclear"]
+# "no side": it is there, and its side is told, if at all, of something else that the claim names.
+_Agreement = Literal["same", "side", "negation", "no side", "unclear"]
 
 # Of a long claim, so many of the words that only say how much or how sure may be missing.
 MISSING_DEGREES = 1
@@ -112,6 +113,8 @@ def _judge_sentence(claim: Statement, told: Statement, caption: Caption) -> Judg
     ways = set(agreements.values())
     if "unclear" in ways or ways >= {"side", "negation"}:
         return None
+    if "no side" in ways and not any(item.sides and way in ("same", "side") for item, way in agreements.items()):
+        return None
     shown = _Shown(claim, told, caption)
     if "side" in ways:
         return shown.side([item for item, way in agreements.items() if way == "side"])
@@ -172,16 +175,26 @@ def _agreement(said: Occurrence, told: Statement, claim: Statement, weighed: Seq
         return "unclear"
     if said.polarity == "affirmed":
         if negated:
-            return "negation" if all(not item.sides or item.sides >= said.sides for item in negated) else "unclear"
+            return "negation" if all(_covers(item, said) for item in negated) else "unclear"
         if any(item.sides >= said.sides for item in affirmed):
             return "same"
+        if affirmed and not any(item.sides for item in affirmed):
+            return "no side"
         return "side" if not on_side and _names_another(said, here) else "unclear"
     if affirmed:
         sure = not said.sides or any(item.sides & said.sides for item in affirmed)
         return "negation" if sure and not (said.degrees - set(told.terms)) else "unclear"
-    if any(not item.sides or (said.sides and item.sides >= said.sides) for item in negated):
-        return "same"
-    return "unclear"
+    return "same" if any(_covers(item, said) for item in negated) else "unclear"
+
+
+def _covers(denied: Occurrence, said: Occurrence) -> bool:
+    """Whether a denial is of what is said and not only of one side of it.
+
+    A side that is named before it ("left mass and no effusion") does not narrow it.
+    """
+    if not denied.sides:
+        return True
+    return denied.sides >= said.sides if said.sides else denied.side_is_inherited
 
 
 def _same_place(said: Occurrence, told: Occurrence) -> bool:
@@ -204,9 +217,11 @@ def _names_another(said: Occurrence, told: Sequence[Occurrence]) -> bool:
 def _place_agreement(said: Occurrence, told: Statement, weighed: Sequence[Occurrence]) -> _Agreement:
     """Of a place only the side is compared: "the right ventricle" is not the left one."""
     sides = frozenset(side for item in _told_together(said, told, weighed) for side in item.sides)
-    if not said.sides or not sides or UNKNOWN in sides or said.sides & sides:
-        return "same"
-    return "side"
+    if said.sides and not sides:
+        return "no side"
+    if UNKNOWN in sides:
+        return "unclear" if said.sides else "same"
+    return "same" if not said.sides or said.sides & sides else "side"
 
 
 def _sides_are_named(claim: Statement, told: Statement) -> bool:
@@ -283,7 +298,7 @@ class _Shown:
 
     def side(self, items: Sequence[Occurrence]) -> Judgement:
         said = items[0]
-        told = [item for item in self._told.of(said.term) if item.sides]
+        told = [item for item in self._told.of(said.term) if item.sides and not item.sides & said.sides]
         at = [item.side_at for item in told if item.side_at]
         inherited = [] if at else _spans(item for item in self._all_sides() if item.sides == told[0].sides)
         spans = _merge([*_spans(told), *at, *inherited])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 from assistant.evidence import words
-from assistant.evidence.negation import Polarities, Polarity, read_polarity
+from assistant.evidence.negation import Polarities, Polarity, Reach, read_polarity
 from assistant.evidence.quantities import Quantity, read_quantities
 from assistant.evidence.sides import BOTH, Side, read_sides, side_of
 from assistant.evidence.tokens import Token, lower, sentences, tokens
@@ -38,6 +38,7 @@ class Occurrence:
     `degrees` are words such as "large" that are denied with it: "no large effusion" leaves a small one possible.
     `cue` is where the text denies it, `side_at` where it names the side; `clause` counts within the sentence.
     `is_wider`: the text names a kind of it ("glioma" for "tumor"). `is_context`: something is denied of it.
+    `side_is_inherited`: the side is named before its clause, or before what denies it.
     """
 
     term: str
@@ -52,6 +53,7 @@ class Occurrence:
     clause: int = 0
     is_wider: bool = False
     is_context: bool = False
+    side_is_inherited: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,7 @@ class _Sentence:
                 clause.number,
                 term not in token.terms,
                 reach.is_tail if reach else False,
+                _is_inherited(side, token, clause, reach),
             )
 
     def _of_place(self, token: Token, clause: _Clause, polarity: Polarity) -> Polarity:
@@ -284,6 +287,13 @@ class _Sentence:
             if token.modalities:
                 is_denied = self._polarities.at(token.start) == "negated"
                 yield Modality(token.modalities, token.start, token.end, is_denied)
+
+
+def _is_inherited(side: Side | None, token: Token, clause: _Clause, reach: Reach | None) -> bool:
+    if side is None:
+        return False
+    is_before_cue = reach is not None and reach.cue[1] <= token.start and side.end <= reach.cue[0]
+    return is_before_cue or not (clause.free or clause.bound)
 
 
 def is_finding(term: str) -> bool:

@@ -172,6 +172,9 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("ligament", "ligamentous"),
     ("nerve", "neural"),
     ("normal", "healthy"),
+    ("large", "massive", "huge", "big", "giant"),
+    ("small", "tiny", "minimal", "little"),
+    ("mild", "slight"),
     ("occlusion", "occluded", "occlusive"),
     ("union", "united"),
     ("distension", "distended", "distention"),
@@ -322,8 +325,8 @@ image imaged images imaging in indicate indicated indicates indicating into invo
 itself just kind know known likely look looks main make many may me medical might modality more most much must name
 near nearly no nor not notable note noted of often on only or organ organs our out over part parts patient
 patients people person photo photograph picture pictured plane position possible presence present primarily probably
-question refers region represent represents reveal revealed revealing reveals same scan scanning scans section see
-seen several she should show showed showing shown shows side sides sign signs since site situated slice so some
+question refers region represent represents reveal revealed revealing reveals same scan scanned scanning scans section
+see seen several she should show showed showing shown shows side sides sign signs since site situated slice so some
 sometimes specific such suggest suggested suggesting suggestive suggests symptom take taken tell term than that the
 their them then there these they thing this those through to too type typically under up use used using usually
 across adjacent against behind inside outside toward towards via upon

@@ -58,6 +58,10 @@ def conflicts(question: str, answer: str, *captions: str) -> list[tuple[int, str
         (WHAT, "Effusion of the right hip", "MRI of the right hip (arrow). An effusion is seen."),
         (WHAT, "There is a lesion in the lung.", "Nodule in the right upper lobe."),
         (WHAT, "There is no mass.", "No mass, effusion or fracture."),
+        (WHAT, "There is no effusion.", "Left renal mass and no effusion."),
+        ("Which ventricle is dilated?", "Right ventricle", "Dilated right ventricle."),
+        (WHAT, "There is a large effusion.", "Massive effusion."),
+        ("In what plane is this image scanned?", "Coronal", "Coronal CT of the abdomen."),
         (WHAT, "No fracture.", "No effusion or fracture, but the heart is enlarged."),
         (WHAT, "There is an abscess.", "Not only an effusion but an abscess."),
         ("How large is the mass?", "3 cm", "A renal mass of 30 mm."),
@@ -84,6 +88,7 @@ def test_supported(question, answer, caption):
         (WHAT, "Right atrial mass", "Large left atrial mass and left effusion."),
         (WHAT, "Right effusion", "Left effusion and right pneumothorax."),
         (WHAT, "Left renal mass", "CT of the right kidney. A mass is seen."),
+        ("Which ventricle is dilated?", "Right ventricle", "Dilated left ventricle (RV, right ventricle; RA, right atrium)."),
     ],
 )
 def test_the_other_side(question, answer, caption):
@@ -132,6 +137,7 @@ def test_the_opposite(question, answer, caption):
         (WHAT, "There is a mass.", "No enhancement of the mass."),
         (WHAT, "There is no effusion.", "No large effusion."),
         (WHAT, "There is no effusion.", "No effusion on the left."),
+        (WHAT, "There is an effusion.", "No effusion on the left."),
         (WHAT, "Left effusion", "Unilateral effusion."),
         (WHAT, "There is an enhancing tumour.", "Non-enhancing tumor."),
         (WHAT, "Small mass", "Large mass."),

@@ -88,7 +88,11 @@ def test_supported(question, answer, caption):
         (WHAT, "Right atrial mass", "Large left atrial mass and left effusion."),
         (WHAT, "Right effusion", "Left effusion and right pneumothorax."),
         (WHAT, "Left renal mass", "CT of the right kidney. A mass is seen."),
-        ("Which ventricle is dilated?", "Right ventricle", "Dilated left ventricle (RV, right ventricle; RA, right atrium)."),
+        (
+            "Which ventricle is dilated?",
+            "Right ventricle",
+            "Dilated left ventricle (RV, right ventricle; RA, right atrium).",
+        ),
     ],
 )
 def test_the_other_side(question, answer, caption):

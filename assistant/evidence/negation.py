@@ -105,9 +105,12 @@ def read_polarity(sentence: str) -> Polarities:
     reaches: list[Reach] = []
     for match in _OPEN_BEFORE.finditer(hidden):
         reaches.append(Reach(match.end(), _stop_after(hidden, match.end()), "unclear", match.span()))
-    for match in _DENIED_BEFORE.finditer(hidden):
+    cues = list(_DENIED_BEFORE.finditer(hidden))
+    for at, match in enumerate(cues):
         if not (_OPEN_BEHIND.match(hidden, match.start()) or _OPEN_BEFORE.match(hidden, match.start())):
-            reaches.extend(_forward(hidden, match))
+            # The next cue has a list of its own.
+            end = cues[at + 1].start() if at + 1 < len(cues) else len(hidden)
+            reaches.extend(_forward(hidden[:end], match))
     for match in _DENIED_BEHIND.finditer(hidden):
         if not _OPEN_BEHIND.match(hidden, match.start()):
             reaches.extend(_backward(hidden, match, "negated"))

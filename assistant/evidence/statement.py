@@ -113,12 +113,11 @@ class Statement:
 
     def asked(self) -> "Statement":
         """As context of an answer: without spans, since it is not in the answer."""
-        nowhere = {"start": -1, "end": -1}
         return Statement(
-            tuple(replace(item, cue=None, side_at=None, **nowhere) for item in self.occurrences),
-            tuple(replace(side, **nowhere) for side in self.sides),
-            tuple(replace(item, **nowhere) for item in self.quantities),
-            tuple(replace(item, **nowhere) for item in self.modalities),
+            tuple(replace(item, start=-1, end=-1, cue=None, side_at=None) for item in self.occurrences),
+            tuple(replace(side, start=-1, end=-1) for side in self.sides),
+            tuple(replace(item, start=-1, end=-1) for item in self.quantities),
+            tuple(replace(item, start=-1, end=-1) for item in self.modalities),
         )
 
     def answering(self, question: "Statement", counted: tuple[str, ...] = ()) -> "Statement":

@@ -247,15 +247,16 @@ def _modality(claim: Statement, caption: Caption) -> Literal["same", "other", "u
         return "same"
     if not caption.modalities:
         return "unclear"
-    ways = set()
+    ways: set[Literal["same", "other"]] = set()
+    unclear = False
     for said in claim.modalities:
         if said.names & caption.modalities:
             ways.add("other" if said.is_denied else "same")
         elif any(group & said.names and group & caption.modalities for group in ALLIED):
-            ways.add("unclear")
+            unclear = True
         else:
             ways.add("same" if said.is_denied else "other")
-    return ways.pop() if len(ways) == 1 else "unclear"
+    return ways.pop() if len(ways) == 1 and not unclear else "unclear"
 
 
 class _Placed(Protocol):

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from retrieval.corpora.reading import UnsafeInputError
 from retrieval.errors import CorpusError
@@ -117,7 +117,7 @@ def unpack_package(file: Path, folder: Path, suffixes: Collection[str]) -> None:
         with (
             file.open("rb") as packed,
             gzip.open(packed) as stream,
-            tarfile.open(str(file), "r|", _Bounded(file, stream), tarinfo=_Member) as archive,
+            tarfile.open(str(file), "r|", cast(Any, _Bounded(file, cast(Any, stream))), tarinfo=_Member) as archive,
             _staging(folder) as staging,
         ):
             for count, member in enumerate(archive):

@@ -39,7 +39,7 @@ def measured(rows: Sequence[Row], judge: Judge) -> dict[str, Any]:
         figures[f"{label} called supported"] = _share(
             rows, said, among=lambda row, _, name=label: row.label == name, way="supported"
         )
-    unrelated = {"among": lambda row, _: row.label == "unrelated"}
+    unrelated: dict[str, Any] = {"among": lambda row, _: row.label == "unrelated"}
     figures["unrelated called supported"] = _share(rows, said, way="supported", **unrelated)
     figures["unrelated called contradicted"] = _share(rows, said, way="contradicted", **unrelated)
     figures["supported called contradicted"] = _share(

@@ -156,11 +156,10 @@ def _verdict(item: Support, rank: int) -> str:
     quoted = escape(item.sentence if len(item.sentence) <= 80 else item.sentence[:77] + "...")
     if rank in item.supported_by:
         return f'<p class="verdict supports">✓ supports “{quoted}”</p>'
-    conflict = dict(item.contradicted_by).get(rank)
+    conflict = next((one for one in item.contradictions if one.rank == rank), None)
     if conflict is None:
         return ""
-    what = "the other side" if conflict == "side" else "the opposite"
-    return f'<p class="verdict contradicts">✕ says {what} of “{quoted}”</p>'
+    return f'<p class="verdict contradicts">✕ {escape(conflict.words())}. The answer: “{quoted}”</p>'
 
 
 def _highlighted(caption: str, words: set[str]) -> str:
@@ -172,7 +171,7 @@ def _highlighted(caption: str, words: set[str]) -> str:
 
 
 def _link(figure: Figure) -> str:
-    label = escape(f"{figure.pmcid}{', ' + figure.label if figure.label else ''}")
+    label = escape(", ".join(part for part in (figure.pmcid or figure.source, figure.label) if part))
     if not figure.article_url.startswith("https://"):
         return label
     return f'<a href="{escape(figure.article_url)}" target="_blank" rel="noopener noreferrer">{label}</a>'
@@ -180,5 +179,5 @@ def _link(figure: Figure) -> str:
 
 def attribution(figure: Figure) -> str:
     """A figure's source in the form that a slide needs."""
-    label = figure.label or figure.graphic
-    return f"{label}, {figure.pmcid}, {figure.license}, {figure.article_url}"
+    parts = (figure.label or figure.graphic, figure.pmcid or figure.source, figure.license, figure.article_url)
+    return ", ".join(part for part in parts if part)

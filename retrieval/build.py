@@ -9,21 +9,19 @@ shard holds. Chroma is made from the shards at the end.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from retrieval.corpora.licences import wanted_licences
-from retrieval.corpora.roco import RocoReport, download_roco, read_roco
-from retrieval.corpora.sample import SAMPLE, read_sample
+from retrieval.corpora.reading import CorpusReport
+from retrieval.corpora.registry import read_corpus
 from retrieval.embedders import DemoEmbedder, Embedder
-from retrieval.errors import CorpusError, IndexMissingError
+from retrieval.errors import IndexMissingError
 from retrieval.figures import Figure
 from retrieval.store import BUILD_COMMAND, Store, digest
 
-CORPORA = ("sample", "roco")
 BATCH = 1024
 STEP = 128
 """Figures embedded between two reports of progress."""
@@ -67,7 +65,7 @@ def build_index(
     Where nothing has changed it returns within a fraction of a second and loads no model.
 
     Args:
-        corpus: "sample" or "roco".
+        corpus: a name of `retrieval.corpora.registry.CORPORA`.
         path: the corpus's folder (the sample: its file); without it ROCO is downloaded, the sample comes along.
         licences: licences to take, such as {"CC BY", "CC BY-NC"}; None takes the openly licensed ones.
         progress: see `Progress`.
@@ -76,14 +74,12 @@ def build_index(
     Raises:
         RetrievalError: its subclasses say what is wrong in one sentence that a user can act on.
     """
-    if corpus not in CORPORA:
-        raise CorpusError(f'There is no corpus "{corpus}"; there are {" and ".join(CORPORA)}.')
     started = time.monotonic()
     store, embedder = Store(index_folder(data_dir)), embedder or DemoEmbedder()
-    report = RocoReport()
+    report = CorpusReport()
     with store.writing():
         store.check_embedder(embedder)
-        figures = list(_figures(corpus, data_dir, path, licences, report, progress))
+        figures = list(read_corpus(corpus, path, licences, report, data_dir, progress))
         known = store.digests(corpus)
         live = {figure.figure_id: digest(figure) for figure in figures}
         new = [figure for figure in figures if known.get(figure.figure_id) != live[figure.figure_id]]
@@ -134,26 +130,6 @@ def rebuild_index(
     )
 
 
-def _figures(
-    corpus: str,
-    data_dir: Path,
-    path: Path | None,
-    licences: Collection[str] | None,
-    report: RocoReport,
-    progress: Progress | None,
-) -> Iterator[Figure]:
-    if corpus == "roco":
-        folder = path or download_roco(data_dir / "downloads" / "roco", _stage(progress, "download"))
-        yield from read_roco(folder, licences, report)
-        return
-    wanted = None if licences is None else wanted_licences(licences)
-    for figure in read_sample(path or SAMPLE):
-        if wanted is None or figure.license in wanted:
-            yield figure
-        else:
-            report.skip(f"licence {figure.license}", figure.figure_id)
-
-
 def _embed(store: Store, corpus: str, figures: list[Figure], embedder: Embedder, progress: Progress | None) -> None:
     for start in range(0, len(figures), BATCH):
         batch = figures[start : start + BATCH]
@@ -161,7 +137,7 @@ def _embed(store: Store, corpus: str, figures: list[Figure], embedder: Embedder,
         for step in range(0, len(batch), STEP):
             if progress:
                 progress("embed", start + step, len(figures))
-            vectors.append(embedder.embed_texts([figure.caption for figure in batch[step : step + STEP]]))
+            vectors.append(embedder.embed_texts([figure.words for figure in batch[step : step + STEP]]))
         store.append(corpus, batch, np.concatenate(vectors), embedder)
     if figures and progress:
         progress("embed", len(figures), len(figures))

@@ -35,7 +35,7 @@ REBUILD_COMMAND = "medvint index rebuild"
 BUILD_COMMAND = "medvint index build sample"
 
 _STRINGS = ("figure_id", "pmcid", "graphic", "label", "caption", "license", "article_url", "source")
-_OPTIONAL = ("image_path", "image_url", "caption_by", "modality", "region")
+_OPTIONAL = ("image_path", "image_url", "caption_by", "modality", "region", "description")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Store:
             figures = [Figure.from_dict(row) for row in rows]
             vectors = []
             for start in range(0, len(figures), step):
-                vectors.append(embedder.embed_texts([figure.caption for figure in figures[start : start + step]]))
+                vectors.append(embedder.embed_texts([figure.words for figure in figures[start : start + step]]))
                 done += len(vectors[-1])
                 if progress:
                     progress(done, total)
@@ -301,7 +301,9 @@ class Store:
 
 def figure_of(figure_id: str, document: str, metadata: dict[str, Any]) -> Figure:
     """The figure from what Chroma holds of it."""
-    return Figure.from_dict({"label": "", **metadata, "figure_id": figure_id, "caption": document})
+    return Figure.from_dict(
+        {"label": "", "pmcid": "", "article_url": "", **metadata, "figure_id": figure_id, "caption": document}
+    )
 
 
 def _schema_value(shard: Path, key: str) -> str:
@@ -318,6 +320,7 @@ def _table(figures: list[Figure], vectors: Vectors, embedder: str) -> pa.Table:
     dim = vectors.shape[1]
     rows = [figure.to_dict() for figure in figures]
     columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in (*_STRINGS, *_OPTIONAL)}
+    columns["year"] = pa.array([row["year"] for row in rows], pa.int32())
     columns["findings"] = pa.array([row["findings"] for row in rows], pa.list_(pa.string()))
     columns["digest"] = pa.array([digest(figure) for figure in figures], pa.string())
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())

@@ -3,7 +3,6 @@
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,18 +22,11 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Build the index of PubMed Central figures, and search it.")
 
 
-class Corpus(StrEnum):
-    """Corpora that there is a reader for."""
-
-    sample = "sample"
-    roco = "roco"
-
-
 @app.command()
 def build(
-    corpus: Annotated[Corpus, typer.Argument(help="sample: the figures in this repository; roco: ROCO's captions.")],
+    corpus: Annotated[str, typer.Argument(help="Its name; `medvint index corpora` lists them.")],
     path: Annotated[
-        Path | None, typer.Option(help="The corpus's folder; without it ROCO is downloaded from its repository.")
+        Path | None, typer.Option(help="The corpus's folder or ZIP; the sample comes along, ROCO can be downloaded.")
     ] = None,
     licences: Annotated[
         list[str] | None,
@@ -50,14 +42,28 @@ def build(
       medvint index build sample
       medvint index build roco --path ~/roco-dataset
       medvint index build roco --licences "CC BY" --licences "CC BY-NC"
+      medvint index build own --path lecture.zip
     """
     from retrieval.build import build_index
 
     settings = _settings()
     taken = set(licences) if licences else None
     with _progress() as show:
-        report = build_index(corpus.value, settings.data_dir, path, taken, show, chroma_url=_chroma_url(settings))
+        report = build_index(corpus, settings.data_dir, path, taken, show, chroma_url=_chroma_url(settings))
     _tell(report, json)
+
+
+@app.command()
+def corpora() -> None:
+    """Every corpus that there is a reader for, and what to give as --path.
+
+    \b
+      medvint index corpora
+    """
+    from retrieval.corpora.registry import CORPORA
+
+    for corpus in CORPORA.values():
+        typer.echo(f"{corpus.name:<18}{corpus.title}: {corpus.help}")
 
 
 @app.command()

@@ -201,7 +201,7 @@ def test_without_an_index_the_message_names_the_command(tmp_path, use):
 
 
 def test_an_unknown_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="sample and roco"):
+    with pytest.raises(CorpusError, match="sample, roco"):
         build_index("imagenet", tmp_path)
 
 

@@ -13,10 +13,13 @@ import gradio as gr
 from fastapi import FastAPI
 
 from assistant.api import add_error_handlers, make_router
-from assistant.chat import Assistant
 from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
+from assistant.guard import Guard, check_open
+from assistant.mcp_tools import make_tools
+from assistant.metrics import MeteredAssistant, TurnMetrics, metrics_router
 from assistant.model import ModelClient
+from assistant.openai_api import openai_router
 from assistant.screen import build_screen
 from assistant.settings import Settings
 from assistant.theme import make_theme
@@ -27,29 +30,38 @@ FOLDER = Path(__file__).parent
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The one factory of the web process; `settings` come from the environment if not given.
 
-    Raises ExamplesError if `examples_dir` is not in its form.
+    Raises ExamplesError if `examples_dir` is not in its form, OpenToTheWorldError if it would be open to everybody
+    who reaches this machine, UsersError if the file of users is not in its form.
     """
     settings = settings or Settings()
+    check_open(settings)
     model = ModelClient(settings)
     figures = FigureSearch(settings)
-    assistant = Assistant(model, figures, settings)
+    metrics = TurnMetrics()
+    assistant = MeteredAssistant(model, figures, settings, metrics)
+    tools = make_tools(assistant, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # A missing index is no reason not to start: /readyz and every turn say what is wrong with it.
         opening = asyncio.create_task(asyncio.to_thread(figures.problem))
-        yield
+        async with tools.running():
+            yield
         await opening
         await model.close()
 
     app = FastAPI(title="MedVInT assistant", lifespan=lifespan)
+    app.add_middleware(Guard, settings=settings)
+    app.include_router(openai_router(assistant, settings))
+    app.include_router(metrics_router(metrics, settings))
     app.include_router(make_router(assistant, settings))
+    app.mount("/mcp", tools.app)
     add_error_handlers(app)
 
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
     screen = build_screen(assistant, settings, read_examples(settings.examples_dir))
-    screen.queue(max_size=64)
+    screen.queue(max_size=settings.waiting_questions)
     return gr.mount_gradio_app(
         app,
         screen,

@@ -6,7 +6,21 @@ python -m assistant --help
 
 import typer
 
-from assistant.commands import ask, assemble, convert, evaluate, index, leaderboard, serve, train, up, web
+from assistant.commands import (
+    ask,
+    assemble,
+    convert,
+    doctor,
+    evaluate,
+    index,
+    leaderboard,
+    serve,
+    settings,
+    train,
+    up,
+    users,
+    web,
+)
 from assistant.commands.errors import WordsGroup
 
 app = typer.Typer(
@@ -29,3 +43,6 @@ app.command("web")(web.web)
 app.command("train")(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("doctor")(doctor.doctor)
+app.command("settings")(settings.settings)
+app.add_typer(users.app, name="users")

@@ -18,6 +18,7 @@ from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessageChunk, BaseMessage, convert_to_openai_messages
 from langchain_openai import ChatOpenAI
 
+from assistant.request_id import request_id
 from assistant.served_model import READS_NO_IMAGES, ServedModel, ask_server, read
 from assistant.settings import Settings
 
@@ -94,7 +95,7 @@ class ModelClient:
             headers={"Authorization": f"Bearer {settings.model_api_key.get_secret_value()}"},
         )
         self._blocking_http = httpx.Client(trust_env=trust_env)
-        self._answers_http = httpx.AsyncClient(trust_env=trust_env)
+        self._answers_http = httpx.AsyncClient(trust_env=trust_env, event_hooks={"request": [_name_request]})
         self._chat = ChatOpenAI(
             model=settings.served_model_name,
             base_url=settings.model_base_url,
@@ -228,6 +229,11 @@ class ModelClient:
 
 _NOT_READY = "The model does not answer: it is starting or has stopped. Please ask again when it is ready."
 _TOO_LONG = "The conversation is too long for this model. Please start a new chat, or ask shorter."
+
+
+async def _name_request(request: httpx.Request) -> None:
+    if identity := request_id.get():
+        request.headers["X-Request-Id"] = identity
 
 
 def _plain(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:

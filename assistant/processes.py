@@ -104,6 +104,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
         "MEDVINT_PORT": str(settings.port),
         "MEDVINT_MODEL_PORT": str(settings.model_port),
         "MEDVINT_DATA_DIR": str(settings.data_dir.resolve()),
+        "MEDVINT_UP_TOKEN": settings.up_token.get_secret_value(),
     }
 
 

@@ -5,20 +5,35 @@ Every name takes the prefix MEDVINT_ (`MEDVINT_PORT=8080`), from the environment
     python -c "from assistant.settings import Settings; print(Settings())"
 """
 
+import os
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from dotenv import dotenv_values
 from pydantic import AnyHttpUrl, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DEMO_MODEL = "demo"
+PREFIX = "MEDVINT_"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting as it stands: `value` is hidden where it is a secret, `source` says who set it."""
+
+    name: str
+    value: Any
+    source: str
+    help: str
 
 
 class Settings(BaseSettings):
     """Settings of all processes. Sizes are in MiB or pixels, times in seconds, as the names say."""
 
     model_config = SettingsConfigDict(
-        env_prefix="MEDVINT_", env_file=".env", extra="ignore", env_ignore_empty=True, protected_namespaces=()
+        env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True, protected_namespaces=()
     )
 
     model: str = Field(
@@ -38,6 +53,18 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=7860, ge=1, le=65535)
     model_port: int = Field(default=8000, ge=1, le=65535)
+
+    users_file: Path | None = Field(default=None, description="who may sign in; `medvint users add NAME` writes it")
+    up_token: SecretStr = Field(
+        default=SecretStr(""), description="how `medvint up` itself signs in; made at each start"
+    )
+    allow_open: bool = Field(default=False, description="let everybody in at an address that others can reach")
+    allowed_hosts: str = Field(
+        default="", description="further names of this server, with commas; on loopback no other name is answered"
+    )
+    framed_by: str = Field(default="", description="addresses of sites that may show the page in a frame")
+    requests_per_minute: int = Field(default=120, ge=1, description="of one person; page clicks count as well")
+    waiting_questions: int = Field(default=64, ge=1, description="how many may wait before the page says it is busy")
 
     data_dir: Path = Field(default=Path("data"), description="all state; deleting it is a factory reset")
     chroma_url: AnyHttpUrl | None = Field(default=None, description="a Chroma server, instead of the embedded one")
@@ -81,3 +108,22 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1024 * 1024)
+
+    def listed(self) -> list[Setting]:
+        """All settings in their order, with where each comes from: the environment, the file .env, or the default."""
+        in_file = {name.upper() for name, value in dotenv_values(".env").items() if value}
+        in_environment = {name.upper() for name, value in os.environ.items() if value}
+        listed = []
+        for name, field in type(self).model_fields.items():
+            variable = f"{PREFIX}{name.upper()}"
+            places = {"environment": in_environment, ".env": in_file}
+            source = next((place for place, names in places.items() if variable in names), "default")
+            value = getattr(self, name)
+            listed.append(Setting(variable, _shown(value), source, field.description or ""))
+        return listed
+
+
+def _shown(value: object) -> Any:
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() not in ("", "EMPTY") else "(not set)"
+    return value if value is None or isinstance(value, bool | int | float) else str(value)

@@ -7,6 +7,7 @@ MEDVINT_MODEL_URL=http://gpu-server:8000 medvint up
 import fcntl
 import io
 import os
+import secrets
 import signal
 import threading
 import time
@@ -20,7 +21,9 @@ from honcho.environ import parse_procfile
 from honcho.manager import Manager
 from honcho.printer import Message
 from honcho.process import Process
+from pydantic import SecretStr
 
+from assistant.guard import check_open
 from assistant.preflight import (
     PreflightError,
     check_disk,
@@ -66,8 +69,10 @@ def preflight(settings: Settings, needs: Needs) -> None:
 
     Raises:
         PreflightError: with one sentence and a way out.
+        OpenToTheWorldError, UsersError: everybody who reaches this machine could use it.
     """
     check_writable(settings.data_dir)
+    check_open(settings)
     check_port(settings.host, settings.port, "web", "MEDVINT_PORT")
     if settings.model_url is None:
         check_port("127.0.0.1", settings.model_port, "model", "MEDVINT_MODEL_PORT")
@@ -217,7 +222,8 @@ class Readiness:
             files = {"image": (WARM_UP_IMAGE.name, WARM_UP_IMAGE.read_bytes(), "image/png")}
             form = {"question": WARM_UP_QUESTION}
             # A proxy that is set for the internet does not reach this machine's own address.
-            with httpx.Client(timeout=WARM_UP_LIMIT_S, trust_env=False) as client:
+            headers = {"Authorization": f"Bearer {self.settings.up_token.get_secret_value()}"}
+            with httpx.Client(timeout=WARM_UP_LIMIT_S, trust_env=False, headers=headers) as client:
                 reply = client.post(f"{self._url}/api/ask", data=form, files=files)
                 if reply.status_code == 400 and reply.json()["error"]["code"] == READS_NO_IMAGES:
                     reply = client.post(f"{self._url}/api/ask", data=form)
@@ -234,6 +240,7 @@ def run(settings: Settings, verbose: bool = False, needs: Needs | None = None) -
         StoppedEarlyError: a process ended for good; all others were stopped.
     """
     preflight(settings, needs or Needs())
+    settings = settings.model_copy(update={"up_token": SecretStr(secrets.token_urlsafe(32))})
     lock = own_data_dir(settings)
     try:
         Preparation(settings).run()

@@ -9,11 +9,20 @@ def web() -> None:
     \b
       MEDVINT_MODEL_URL=http://gpu-server:8000 medvint web
     """
+    import logging
+
     import uvicorn
 
+    from assistant.guard import check_open
     from assistant.settings import Settings
 
     settings = Settings()
+    check_open(settings)
+    # One line of JSON for each request, without what was asked.
+    requests = logging.getLogger("assistant.requests")
+    requests.addHandler(logging.StreamHandler())
+    requests.setLevel(logging.INFO)
+    requests.propagate = False
     typer.echo(f"The web listens on {settings.host}:{settings.port}")
     # An answer that is being streamed must not hold up Ctrl-C.
     uvicorn.run(

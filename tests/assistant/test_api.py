@@ -32,7 +32,7 @@ def bomb() -> bytes:
 
 def client_of(settings: Settings) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(create_app(settings), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test", timeout=120)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=120)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,95 @@
+"""The assistant as tools for other programs, by the Model Context Protocol: `ask_image` and `search_figures` at /mcp.
+
+tools = make_tools(assistant, settings)
+app.mount("/mcp", tools.app); async with tools.running(): ...
+"""
+
+import asyncio
+import base64
+import binascii
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import Field
+from starlette.types import ASGIApp
+
+from assistant.chat import Assistant, QuestionError
+from assistant.model import ModelError
+from assistant.settings import Settings
+from assistant.uploads import CleanImage, UploadError, UploadLimits, clean_upload
+
+INSTRUCTIONS = (
+    "Answers about medical images and similar figures from PubMed Central, for teaching and learning. "
+    "A study aid, not a diagnostic device: answers are often wrong and have to be checked."
+)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The ASGI app to mount, and what has to run as long as it is used."""
+
+    app: ASGIApp
+    server: MCPServer
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Holds the protocol's sessions."""
+        return self.server.session_manager.run()
+
+
+def make_tools(assistant: Assistant, settings: Settings) -> Tools:
+    """The tools over one assistant."""
+    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+    server: MCPServer = MCPServer("medvint-assistant", instructions=INSTRUCTIONS, log_level="WARNING")
+
+    @server.tool()
+    async def ask_image(
+        question: Annotated[str, Field(description="in plain words; may be empty where there is an image")],
+        image: Annotated[str, Field(description="an image file as base64 or data: URL; empty for none")] = "",
+    ) -> dict[str, Any]:
+        """Ask MedVInT about a medical image: answer, confidence, similar figures, and which sentences they support."""
+        try:
+            clean = await asyncio.to_thread(_decoded, image, limits) if image else None
+            async with aclosing(assistant.ask(question, clean)) as turns:
+                async for turn in turns:
+                    last = turn
+        except (UploadError, QuestionError, ModelError) as error:
+            raise ToolError(str(error)) from error
+        return last.to_dict()
+
+    @server.tool()
+    async def search_figures(
+        words: Annotated[str, Field(description="what the caption should speak of; may be empty with an image")] = "",
+        image: Annotated[str, Field(description="an image file as base64 or data: URL; empty for none")] = "",
+        k: Annotated[int, Field(ge=1, le=50, description="how many figures at most")] = 8,
+    ) -> dict[str, Any]:
+        """Figures from open-access articles that look like an image or speak of some words, with licence and link."""
+        if not words.strip() and not image:
+            raise ToolError("Give words, an image, or both.")
+        try:
+            clean = await asyncio.to_thread(_decoded, image, limits) if image else None
+        except UploadError as error:
+            raise ToolError(str(error)) from error
+        hits, note = await assistant.figures.search(words, clean.image if clean else None, k)
+        return {"hits": [hit.to_dict() for hit in hits], "note": note}
+
+    app = server.streamable_http_app(
+        streamable_http_path="/",
+        stateless_http=True,
+        json_response=True,
+        max_request_body_size=2 * settings.max_upload_bytes,
+        # The guard in front has checked host and origin.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    return Tools(app, server)
+
+
+def _decoded(image: str, limits: UploadLimits) -> CleanImage:
+    data = image.partition(",")[2] if image.startswith("data:") else image
+    try:
+        return clean_upload(base64.b64decode(data, validate=True), "", limits)
+    except binascii.Error as error:
+        raise ToolError("The image is not valid base64.") from error

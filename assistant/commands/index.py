@@ -66,7 +66,7 @@ def build(
         str, typer.Argument(parser=_known_corpus, metavar="CORPUS", help="See `medvint index corpora`; such as sample.")
     ],
     path: Annotated[
-        Path | None, typer.Option(help="The corpus's folder; without it ROCO is downloaded from its repository.")
+        Path | None, typer.Option(help="The corpus's folder or ZIP; the sample comes along, ROCO can be downloaded.")
     ] = None,
     licences: Annotated[
         list[str] | None,

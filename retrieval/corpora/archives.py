@@ -80,8 +80,14 @@ def unpack_zip(file: Path, folder: Path) -> None:
                 with archive.open(member) as source:
                     # zipfile stops at the declared size and compares the checksum, so what was checked is what comes.
                     _write(file, source, staging / _safe_name(file, member.filename))
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise _unusual(file) from error
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise CorpusError(f"{file.name} is a damaged ZIP file: {error}.") from error
+
+
+def _unusual(file: Path) -> CorpusError:
+    return CorpusError(f"{file.name} is packed in an unusual way: pack it as an ordinary ZIP file.")
 
 
 def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
@@ -96,7 +102,7 @@ def _checked_members(file: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipIn
             raise CorpusError(f"{file.name} has a password: pack it without one.")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             # Python unpacks bzip2 and LZMA without a bound on what one read gives.
-            raise CorpusError(f"{file.name} is packed in an unusual way: pack it as an ordinary ZIP file.")
+            raise _unusual(file)
         _safe_name(file, info.filename)
     total = sum(info.file_size for info in infos)
     if total > MAX_BYTES:

@@ -13,8 +13,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.concepts import first_modality, first_region
 from retrieval.corpora.licences import UNKNOWN, normalise_licence
 from retrieval.corpora.reading import CorpusReport, table
+from retrieval.figures import Figure, article_url, graphic_name
 
 PMC_FILE = re.compile(r"(PMC\d{1,12})_(.+)")
 _ANY_PMCID = re.compile(rb"PMC\d{1,12}")
@@ -29,6 +31,27 @@ class Article:
 
 
 UNLISTED = Article(UNKNOWN)
+
+
+def captioned_figure(
+    named: re.Match[str], caption: str, article: Article, source: str, image_path: str | None
+) -> Figure:
+    """The figure of a file that `PMC_FILE` matched; modality and region are those that the caption names."""
+    pmcid, graphic = named[1], graphic_name(named[2])
+    return Figure(
+        figure_id=f"{pmcid}/{graphic}",
+        pmcid=pmcid,
+        graphic=graphic,
+        label="",
+        caption=caption,
+        license=article.licence,
+        article_url=article_url(pmcid),
+        source=source,
+        image_path=image_path,
+        modality=first_modality(caption),
+        region=first_region(caption),
+        year=article.year,
+    )
 
 
 def named_articles(files: Collection[Path]) -> set[str]:

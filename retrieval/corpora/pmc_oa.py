@@ -11,11 +11,10 @@ Layout, as in the Hub's `axiong/pmc_oa`: `pmc_oa.jsonl` (or `pmc_oa_beta.jsonl`)
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from retrieval.concepts import first_modality, first_region
-from retrieval.corpora.pmc import PMC_FILE, UNLISTED, listed_articles, named_articles
+from retrieval.corpora.pmc import PMC_FILE, UNLISTED, captioned_figure, listed_articles, named_articles
 from retrieval.corpora.reading import CorpusReport, ImageFolder, admitted, json_rows
 from retrieval.errors import CorpusError
-from retrieval.figures import Figure, article_url, graphic_name
+from retrieval.figures import Figure
 
 _IN_ZIP = "caption_T060_filtered_top4_sep_v0_subfigures"
 PLACES = ("", "images", _IN_ZIP, f"images/{_IN_ZIP}")
@@ -50,25 +49,11 @@ def _figures(path: Path, report: CorpusReport) -> Iterator[Figure]:
             if named is None:
                 report.skip("no PMCID in the image's name", where)
                 continue
-            pmcid, graphic = named[1], graphic_name(named[2])
-            article = articles.get(pmcid, UNLISTED)
+            article = articles.get(named[1], UNLISTED)
             if article.retracted:
-                report.skip("retracted article", pmcid)
+                report.skip("retracted article", named[1])
                 continue
-            yield Figure(
-                figure_id=f"{pmcid}/{graphic}",
-                pmcid=pmcid,
-                graphic=graphic,
-                label="",
-                caption=caption,
-                license=article.licence,
-                article_url=article_url(pmcid),
-                source="pmc-oa",
-                image_path=images.find(name),
-                modality=first_modality(caption),
-                region=first_region(caption),
-                year=article.year,
-            )
+            yield captioned_figure(named, caption, article, "pmc-oa", images.find(name))
 
 
 def _files(path: Path) -> list[Path]:

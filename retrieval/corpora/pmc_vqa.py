@@ -11,11 +11,10 @@ Licences: see `retrieval.corpora.pmc`; the Hub's copy has PMC's list beside the 
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from retrieval.concepts import first_modality, first_region
-from retrieval.corpora.pmc import PMC_FILE, UNLISTED, listed_articles, named_articles
+from retrieval.corpora.pmc import PMC_FILE, UNLISTED, captioned_figure, listed_articles, named_articles
 from retrieval.corpora.reading import CorpusReport, ImageFolder, admitted, table
 from retrieval.errors import CorpusError
-from retrieval.figures import Figure, article_url, graphic_name
+from retrieval.figures import Figure
 
 PLACES = ("", "images", "images_2", "figures", "images_2/figures", "images/images", "images_2/images_2")
 
@@ -58,18 +57,4 @@ def _figures(path: Path, report: CorpusReport) -> Iterator[Figure]:
                 report.skip("retracted article", named[1])
             else:
                 known.add(named[0])
-                pmcid, graphic, caption = named[1], graphic_name(named[2]), row["caption"]
-                yield Figure(
-                    figure_id=f"{pmcid}/{graphic}",
-                    pmcid=pmcid,
-                    graphic=graphic,
-                    label="",
-                    caption=caption,
-                    license=article.licence,
-                    article_url=article_url(pmcid),
-                    source="pmc-vqa",
-                    image_path=images.find(row["figure_path"]),
-                    modality=first_modality(caption),
-                    region=first_region(caption),
-                    year=article.year,
-                )
+                yield captioned_figure(named, row["caption"], article, "pmc-vqa", images.find(row["figure_path"]))

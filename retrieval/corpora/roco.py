@@ -51,9 +51,6 @@ PINNED = {
 _PMC_PACKAGE = re.compile(r"(PMC\d+)\.tar\.gz")
 
 
-RocoReport = CorpusReport
-
-
 def roco_folders(path: Path) -> list[Path]:
     """The folders with captions under `path`, which may be one of them, the `data` folder or the repository.
 

@@ -132,7 +132,7 @@ def rejected_at(inside: Sequence[float], outside: Sequence[float], share: float 
     """The highest floor that rejects at most `share` of what belongs, and the percent of the rest that it rejects."""
     ordered = np.sort(np.asarray(inside, float))
     floor = float(ordered[int(share * len(ordered))])
-    return {"floor": round(floor, 4), "rejected": round(100 * float((np.asarray(outside) < floor).mean()), 1)}
+    return {"floor": floor, "rejected": round(100 * float((np.asarray(outside) < floor).mean()), 1)}
 
 
 def curve(inside: Sequence[float], outside: Sequence[float]) -> list[tuple[float, float]]:

@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["up", "ask", "index build", "index rebuild", "index search", "convert", "serve", "web", "train", "evaluate"]
+COMMANDS = [
+    "up",
+    "ask",
+    "index build",
+    "index corpora",
+    "index rebuild",
+    "index search",
+    "convert",
+    "serve",
+    "web",
+    "train",
+    "evaluate",
+]
 
 
 def run(*arguments, **environment):
@@ -47,6 +59,8 @@ def test_help_loads_no_heavy_library():
         (["ask", "nowhere.png", "What is this?"], "nowhere.png is not a file"),
         (["ask", "README.md"], "Give a question too"),
         (["ask", "a", "b", "c"], "in quotes"),
+        (["index", "build", "nonsense"], 'no corpus "nonsense"'),
+        (["index", "build", "own"], "needs a path"),
         (["index", "search"], "Give words, an image, or both"),
         (["index", "search", "--image", "nowhere.png"], "nowhere.png is not a file"),
         (["index", "search", "--image", "Makefile"], "is not an image"),
@@ -70,7 +84,6 @@ def test_mistakes_are_answered_in_words(arguments, words, tmp_path):
     [
         ["nonsense"],
         ["up", "--port", "99999"],
-        ["index", "build", "nonsense"],
         ["train", "nonsense"],
         ["serve", "--dtype", "int3"],
     ],

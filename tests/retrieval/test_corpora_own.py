@@ -118,7 +118,7 @@ def test_a_preview_names_every_row_that_would_be_rejected_and_why(own, tmp_path,
     assert sorted(report.skipped.elements()) == sorted(expected)
     assert report.rows == report.figures + len(expected)
     assert report.examples["image that no row of a table names"] == ["lonely.png"]
-    assert report.examples["no image named"] == ["figures.csv, line 9:"]
+    assert report.examples["no image named"] == ["figures.csv, line 10:"]
 
 
 def test_links_out_of_the_folder_are_not_followed(own, tmp_path):

@@ -24,6 +24,7 @@ from retrieval.store_shards import Made, no_images, to_table
 from retrieval.upkeep import verify
 from tests.retrieval.cheap_index import CheapEmbedder, contents
 from tests.retrieval.conftest import CAPTIONS, SHARED, make_figure
+from tests.retrieval.corpus_files import image_bytes, write_zip
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +61,20 @@ def test_a_new_caption_of_a_known_figure_replaces_the_old_one(tmp_path, roco_fol
     search = open_search(tmp_path, embedder=minilm)
     assert search.search("drusen of the macula", None)[0].figure.caption == changed[0]
     assert all(hit.figure.caption != CAPTIONS[0] for hit in search.search("pneumothorax", None))
+
+
+def test_an_own_zip_is_found_by_its_captions_and_tells_no_path(tmp_path, minilm):
+    members = {
+        "lecture/figures.csv": b"image,caption,description,year\nfilm.png,Film 7.,A large left pneumothorax.,2019\n",
+        "lecture/film.png": image_bytes(),
+    }
+    archive = write_zip(tmp_path / "lecture.zip", members)
+    report = build_index("own", tmp_path, archive, embedder=minilm)
+    assert (report.added, report.skipped) == (1, {})
+    (hit,) = open_search(tmp_path, embedder=minilm).search("large left pneumothorax", None)
+    assert (hit.figure.caption, hit.figure.pmcid, hit.figure.source) == ("Film 7.", "", "own")
+    assert hit.figure.image_path and str(tmp_path) not in json.dumps(hit.to_dict())
+    assert build_index("own", tmp_path, archive, embedder=minilm).added == 0
 
 
 def test_what_the_sample_no_longer_has_goes(tmp_path, minilm):

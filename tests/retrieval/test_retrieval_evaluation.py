@@ -49,14 +49,13 @@ def captions(search):
     [
         ("Chest X-ray showing a left pneumothorax.", "chest radiograph demonstrating a left-sided pneumothorax"),
         ("CT scan (axial) of the liver (white arrow).", "computed tomography of the hepatic"),
-        ("Echo in a newborn, showing a large apical clot", "showing a large apical clot"),
+        ("Echo of a child, showing a large apical clot", "demonstrating a big apical clot, Echo of a child"),
+        ("A cyst as indicated by the white arrows.", "A cyst"),
         ("X", "X"),
     ],
 )
 def test_a_paraphrase_says_it_in_other_words(caption, expected):
-    assert expected.split()[0] in paraphrase(caption)
-    assert not re.search(r"arrow|\(|axial\)", paraphrase(caption))
-    assert paraphrase(caption)
+    assert paraphrase(caption) == expected
 
 
 def test_queries_are_parts_of_the_caption():

@@ -123,7 +123,7 @@ class Search:
         pool = generation.pool(query, max(POOL, 2 * k), mask)
         return _hits(generation, fuse(pool, self.tuning, FUSION), k, mask)
 
-    def more_like(self, figure_id: str, k: int = 8) -> list[Hit]:
+    def more_like(self, figure_id: str, k: int = 8, *, filters: Filters | None = None) -> list[Hit]:
         """Figures like one of the index, by its caption and its image; itself and its duplicates are not among them.
 
         [] where there is no such figure, or nothing similar.
@@ -134,7 +134,9 @@ class Search:
             return []
         catalogue = generation.catalogue
         groups = catalogue.columns["group"].codes
-        mask = groups != groups[catalogue.rows([figure_id])[0]]
+        others = groups != groups[catalogue.rows([figure_id])[0]]
+        wanted = allowed(catalogue, filters, ())
+        mask = others if wanted is None else others & wanted
         pool = generation.pool(query, max(POOL, 2 * k), mask)
         return _hits(generation, fuse(pool, self.tuning, FUSION), k, mask)
 

@@ -87,10 +87,9 @@ def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
 
 
 def _public(hit: Hit, figures: FigureSearch, request: Request) -> dict[str, Any]:
-    """A hit without the paths of this machine, and with the address of its small picture."""
+    """A hit with the address of its small picture."""
     told = hit.to_dict()
     for shown in (told["figure"], *told["also"]):
-        shown.pop("image_path")
         figure_id = shown["figure_id"]
         address = request.url_for("thumbnail").include_query_params(figure=figure_id)
         shown["thumbnail"] = f"{address.path}?{address.query}" if figures.thumbnail(figure_id) else None

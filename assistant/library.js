@@ -1,6 +1,7 @@
-// The figure that is open is named by the page's address: links change it, and the hidden button shows what it names.
+// Links and buttons inside HTML press Gradio's hidden buttons. The open figure is named by the page's address.
 (() => {
-  const show = () => document.getElementById("open-figure")?.click();
+  const press = (id) => document.getElementById(id)?.click();
+  const show = () => press("open-figure");
 
   document.addEventListener("click", (event) => {
     const link = event.target instanceof Element ? event.target.closest("a[data-figure]") : null;
@@ -10,6 +11,14 @@
     const id = link.dataset.figure;
     history.pushState(null, "", id ? `?figure=${encodeURIComponent(id)}` : location.pathname);
     show();
+  }, true);
+
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element ? event.target.closest("button[data-like]") : null;
+    if (!button) return;
+    window.likeOfPressed = button.dataset.like;
+    press("more-like");
+    document.getElementById("find")?.scrollIntoView({ block: "nearest" });
   }, true);
 
   addEventListener("popstate", show);

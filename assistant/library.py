@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from assistant import library_words as words
+from assistant.figure_cards import corpus_title
 from assistant.figure_search import FigureSearch
 from assistant.library_jobs import Job, Jobs
 from assistant.settings import Settings
@@ -21,6 +23,7 @@ from assistant.uploads import CleanImage
 from retrieval.build import Progress, build_index, rebuild_index
 from retrieval.corpora.own import preview
 from retrieval.corpora.reading import CorpusReport
+from retrieval.corpora.registry import forget_unpacked
 from retrieval.errors import CorpusError, RetrievalError
 from retrieval.figures import Figure, Hit
 from retrieval.filters import Filters
@@ -33,23 +36,25 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Query:
-    """What was looked for: words, an image, or both."""
+    """What was looked for: words, an image, or both; or else figures like one of the index."""
 
     text: str = ""
     image: CleanImage | None = None
+    figure: Figure | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not self.text and self.image is None
+        return not self.text and self.image is None and self.figure is None
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was found; `problem` is a sentence where there was no search."""
+    """What was found; `problem` is a sentence where there was no search, `filtered` says that filters limited it."""
 
     query: Query
     hits: Sequence[Hit] = ()
     problem: str = ""
+    filtered: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,15 +98,29 @@ class Library:
 
     def find(self, query: Query, filters: Filters) -> Results:
         """The similar figures, best first."""
+        limit = self._settings.max_question_chars
         if query.is_empty:
-            return Results(query, problem="Write what to look for, or add an image.")
-        if len(query.text) > self._settings.max_question_chars:
-            return Results(query, problem=f"Please use at most {self._settings.max_question_chars:,} characters.")
+            return Results(query, problem=words.NOTHING_ASKED)
+        if len(query.text) > limit:
+            return Results(query, problem=words.TOO_LONG.format(limit=limit))
         image = query.image.image if query.image else None
         try:
-            return Results(query, self._figures.open().search(query.text, image, FIGURES_FOUND, filters=filters))
+            search = self._figures.open()
+            if query.figure is not None:
+                hits = search.more_like(query.figure.figure_id, FIGURES_FOUND, filters=filters)
+            else:
+                hits = search.search(query.text, image, FIGURES_FOUND, filters=filters)
         except RetrievalError as error:
             return Results(query, problem=str(error))
+        return Results(query, hits, filtered=filters != Filters())
+
+    def figure(self, figure_id: str) -> Figure | None:
+        """None where the index has no such figure.
+
+        Raises:
+            RetrievalError: the index cannot be searched.
+        """
+        return self._figures.open().figure(figure_id)
 
     def figure_page(self, figure_id: str) -> FigurePage | None:
         """None where the index has no such figure.
@@ -136,11 +155,13 @@ class Library:
 
     def preview(self, files: Sequence[Path]) -> Preview:
         """Reads an uploaded ZIP, or the files of an uploaded folder, without storing a figure."""
-        name = files[0].name if len(files) == 1 else f"{len(files):,} files"
+        name = files[0].name if len(files) == 1 else words.FILES.format(count=len(files))
         try:
             file = self._one_archive(files)
             return Preview(file, name, preview(file))
         except RetrievalError as error:
+            for sent in files:
+                sent.unlink(missing_ok=True)
             return Preview(files[0], name, problem=str(error))
 
     def discard(self, found: Preview) -> None:
@@ -166,13 +187,13 @@ class Library:
                 embedder=self._figures.embedder,
             )
             found.file.unlink(missing_ok=True)
-            there = f", {report.already_there:,} were there" if report.already_there else ""
-            return f"{report.added:,} figures added{there}; {report.total:,} are in the index."
+            said = words.ADDED_SOME if report.already_there else words.ADDED
+            return said.format(added=words.figures(report.added), there=report.already_there, total=report.total)
 
-        return self.jobs.start(f"Adding {found.name}", work)
+        return self.jobs.start(words.ADDING.format(name=found.name), work)
 
     def delete(self, corpus: str) -> Job:
-        """Starts deleting a corpus from the index.
+        """Starts deleting a corpus from the index, and what was unpacked of it here.
 
         Raises:
             IndexBusyError: this process is writing already.
@@ -181,11 +202,10 @@ class Library:
 
         def work(progress: Progress) -> str:
             gone = delete(settings.data_dir, corpora=[corpus], chroma_url=settings.chroma_address, progress=progress)
-            # What was unpacked of an upload is a copy of ours, and may be what the person wants to be gone.
-            shutil.rmtree(settings.data_dir / "corpora" / corpus, ignore_errors=True)
-            return f"{gone:,} figures deleted from the index."
+            forget_unpacked([corpus], settings.data_dir)
+            return words.DELETED.format(figures=words.figures(gone))
 
-        return self.jobs.start(f"Deleting {corpus}", work)
+        return self.jobs.start(words.DELETING.format(title=corpus_title(corpus)), work)
 
     def rebuild(self) -> Job:
         """Starts making the search database anew.
@@ -199,9 +219,9 @@ class Library:
             report = rebuild_index(
                 settings.data_dir, progress, chroma_url=settings.chroma_address, embedder=self._figures.embedder
             )
-            return f"The search database was made anew; it has {report.total:,} figures."
+            return words.REBUILT.format(figures=words.figures(report.total))
 
-        return self.jobs.start("Rebuilding", work)
+        return self.jobs.start(words.REBUILDING, work)
 
     def _one_archive(self, files: Sequence[Path]) -> Path:
         """The files as one ZIP, so that all uploads take the same, checked way.
@@ -209,22 +229,21 @@ class Library:
         Raises:
             CorpusError: they are too large together, or two have one name.
         """
-        size = sum(file.stat().st_size for file in files)
-        if size > self._settings.max_corpus_bytes:
-            raise CorpusError(
-                f"That is {size / 2**20:,.0f} MB; at most {self._settings.max_corpus_mb:,.0f} MB are taken here. "
-                "Larger collections: medvint index build own --path FOLDER"
-            )
+        size, limit = sum(file.stat().st_size for file in set(files)), self._settings.max_corpus_bytes
+        if size > limit:
+            raise CorpusError(words.TOO_LARGE.format(size=words.megabytes(size), limit=words.megabytes(limit)))
         if len(files) == 1 and files[0].suffix.lower() == ".zip":
             return files[0]
-        if len({file.name for file in files}) < len(files):
-            raise CorpusError("Two files have the same name. Folders within folders: please send them as a ZIP.")
-        folder = self._settings.data_dir / "uploads" / files[0].parent.name
-        folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / "folder.zip"
+        # A file system's own files (.DS_Store) are in every folder, and mean nothing to anyone.
+        sent = {file for file in files if not file.name.startswith(".")}
+        names = [file.name for file in sent]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise CorpusError(words.ONE_NAME_TWICE.format(name=twice[0]))
+        archive = files[0].parent / "folder.zip"
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
-            for file in files:
+            for file in sorted(sent):
                 with file.open("rb") as source, packed.open(file.name, "w") as target:
                     shutil.copyfileobj(source, target)
-                file.unlink()
+        for file in files:
+            file.unlink(missing_ok=True)
         return archive

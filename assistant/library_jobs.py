@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
+from assistant import library_words as words
 from assistant.pace import Pace
 from retrieval.build import Progress
 from retrieval.errors import IndexBusyError, RetrievalError
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 Work = Callable[[Progress], str]
 """Does the work, calling its argument as it goes, and says in a sentence what was done."""
 State = Literal["running", "done", "stopped", "failed"]
-STOPPED = "Stopped. What was finished is kept; the same again goes on from there."
 SECONDS_TO_END = 5.0
 
 
@@ -63,7 +63,7 @@ class Job:
         """What it is doing, or how it ended, in words."""
         if self.state != "running":
             return self.outcome
-        return "stopping" if self.is_ending else self._stage or "starting"
+        return words.STOPPING if self.is_ending else self._stage or words.STARTING
 
     def _progress(self, stage: str, done: int, total: int) -> None:
         if self.is_ending:
@@ -76,16 +76,16 @@ class Job:
             self.outcome = self._work(self._progress)
             self.state = "done"
         except StoppedError:
-            self._end("stopped", STOPPED)
+            self._end("stopped", words.STOPPED)
         except RetrievalError as error:
             self._end("failed", str(error))
         except Exception:
             logger.exception("Unexpected fault while: %s", self.title)
-            self._end("failed", "Something went wrong here. It was logged; what was finished is kept.")
+            self._end("failed", words.FAULT)
 
-    def _end(self, state: State, words: str) -> None:
+    def _end(self, state: State, outcome: str) -> None:
         # The words first: whoever sees the new state reads them at once.
-        self.outcome = words
+        self.outcome = outcome
         self.state = state
 
 
@@ -103,10 +103,7 @@ class Jobs:
         """
         with self._starting:
             if self.current is not None and self.current.state == "running":
-                raise IndexBusyError(
-                    f"The index is being written ({self.current.title}: {self.current.told()}). "
-                    "Wait until that has finished, or stop it."
-                )
+                raise IndexBusyError(words.BUSY.format(title=self.current.title, told=self.current.told()))
             self.current = Job(title, work)
             return self.current
 

@@ -1,22 +1,26 @@
 """What the Library page's events do: call the library off the event loop, and hand its answers to the screen."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from assistant import library_html
+from assistant import library_words as words
 from assistant.figure_cards import corpus_title
-from assistant.library import Library, Preview, Query
+from assistant.library import Library, Preview, Query, Results
 from assistant.library_jobs import Job
+from assistant.library_overview import overview
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, check_size, clean_upload
 from retrieval.errors import IndexBusyError, RetrievalError
 from retrieval.filters import Filters
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_WORDS = 1.0
 
 Found = tuple[Any, Any, Any, Any]
 """Results, query, search box, the button that forgets the image."""
@@ -38,7 +42,6 @@ class LibrarySession:
 
         An image that was sent before stays part of the query until it is replaced or forgotten.
         """
-        yield library_html.searching(self._library.stage()), gr.skip(), gr.skip(), gr.skip()
         text = (message.get("text") or "").strip()
         files = [Path(file) for file in message.get("files") or []]
         try:
@@ -50,21 +53,45 @@ class LibrarySession:
             for file in files:
                 file.unlink(missing_ok=True)
         query = Query(text, image)
-        yield await self._results(query, filters), query, _box(text), gr.update(visible=image is not None)
+        async for shown in self._results(query, filters):
+            yield shown, query, _box(text), gr.update(visible=image is not None)
 
-    async def search_again(self, query: Query, *filters: Any) -> Any:
+    async def search_again(self, query: Query, *filters: Any) -> AsyncGenerator[Any, None]:
         """A filter was changed."""
-        return gr.skip() if query.is_empty else await self._results(query, filters)
+        if not query.is_empty:
+            async for shown in self._results(query, filters):
+                yield shown
 
-    async def forget_image(self, query: Query, *filters: Any) -> tuple[Any, Query, Any]:
+    async def forget_image(self, query: Query, *filters: Any) -> AsyncGenerator[tuple[Any, Query, Any], None]:
         """The same search without its image: results, query, and the button that asked for it."""
         query = Query(query.text)
-        shown = library_html.INVITATION if query.is_empty else await self._results(query, filters)
-        return shown, query, gr.update(visible=False)
+        if query.is_empty:
+            yield library_html.INVITATION, query, gr.update(visible=False)
+            return
+        async for shown in self._results(query, filters):
+            yield shown, query, gr.update(visible=False)
 
-    async def _results(self, query: Query, filters: Iterable[Any]) -> str:
-        found = await asyncio.to_thread(self._library.find, query, _filters(*filters))
-        return await asyncio.to_thread(library_html.results, found, self._library.picture)
+    async def more_like(self, figure_id: str, *filters: Any) -> AsyncGenerator[Found, None]:
+        """ "More like this" was pressed; it takes the place of the words and the image."""
+        try:
+            figure = await asyncio.to_thread(self._library.figure, figure_id)
+        except RetrievalError as error:
+            yield library_html.problem(str(error)), gr.skip(), gr.skip(), gr.skip()
+            return
+        if figure is None:
+            yield library_html.problem(words.NO_SUCH_FIGURE), gr.skip(), gr.skip(), gr.skip()
+            return
+        query = Query(figure=figure)
+        async for shown in self._results(query, filters):
+            yield shown, query, _box(""), gr.update(visible=False)
+
+    async def _results(self, query: Query, filters: Iterable[Any]) -> AsyncGenerator[str, None]:
+        search = asyncio.to_thread(self._library.find, query, _filters(*filters))
+        async for shown in _told(search, self._library.stage()):
+            if isinstance(shown, Results):
+                yield await asyncio.to_thread(library_html.results, shown, self._library.picture)
+            else:
+                yield shown
 
     async def open_figure(self, figure_id: str) -> str:
         """The figure that the page's address names; "" closes it."""
@@ -76,20 +103,33 @@ class LibrarySession:
             return f'<article class="figure-page">{library_html.problem(str(error))}</article>'
         return library_html.figure_page(page, self._library.picture) if page else library_html.NO_SUCH_FIGURE
 
-    async def look_at(self, files: str | list[str] | None) -> AsyncGenerator[Previewed, None]:
-        """A ZIP or a folder was uploaded: its preview, and the buttons that add or discard it."""
+    async def look_at(self, files: str | list[str] | None, before: Preview | None) -> AsyncGenerator[Previewed, None]:
+        """A ZIP or a folder was uploaded: its preview, and the buttons that add or discard it.
+
+        Args:
+            before: what was uploaded before and neither added nor discarded.
+        """
         given = [Path(file) for file in ([files] if isinstance(files, str) else files or [])]
-        if given:
-            yield library_html.searching("reading what you sent"), None, gr.update(visible=False), gr.skip()
-            found = await asyncio.to_thread(self._library.preview, given)
-            can_be_added = gr.update(visible=found.can_be_added)
-            yield library_html.preview(found), found, can_be_added, gr.update(visible=True)
+        if not given:
+            return
+        if before is not None and before.file not in given:
+            self.forget(before)
+        async for shown in _told(asyncio.to_thread(self._library.preview, given), words.READING):
+            if isinstance(shown, Preview):
+                can_be_added = gr.update(visible=shown.can_be_added)
+                yield library_html.preview(shown), shown, can_be_added, gr.update(visible=True)
+            else:
+                yield shown, None, gr.update(visible=False), gr.update(visible=False)
 
     async def discard(self, found: Preview | None) -> Previewed:
         """The upload is not wanted, or is in the index."""
-        if found is not None:
-            await asyncio.to_thread(self._library.discard, found)
+        self.forget(found)
         return "", None, gr.update(visible=False), gr.update(visible=False)
+
+    def forget(self, found: Preview | None) -> None:
+        """Removes an upload; also where its page was closed an hour ago without a word."""
+        if found is not None:
+            self._library.discard(found)
 
     async def clear_added(self, found: Preview | None) -> Previewed:
         """The preview goes when its figures are in the index; after a stop it stays, to be added again."""
@@ -132,10 +172,9 @@ class LibrarySession:
     def ask_before_deleting(self, corpus: str | None) -> tuple[Any, Any]:
         """The question before a corpus is deleted, and its two buttons."""
         if not corpus:
-            return library_html.problem("Choose a corpus first."), gr.update(visible=False)
-        title = corpus_title(corpus)
-        words = f"Delete all figures of {title}, and the copies of their pictures here? The originals stay."
-        return library_html.problem(words), gr.update(visible=True)
+            return library_html.problem(words.CHOOSE_FIRST), gr.update(visible=False)
+        question = words.REALLY_DELETE.format(title=corpus_title(corpus))
+        return library_html.problem(question), gr.update(visible=True)
 
     def question_answered(self) -> tuple[Any, Any]:
         """The question and its buttons go at once; what follows may take minutes."""
@@ -168,7 +207,7 @@ class LibrarySession:
         corpora: list[tuple[str, str]] = []
         try:
             stats = await asyncio.to_thread(self._library.overview)
-            shown = library_html.overview(stats)
+            shown = overview(stats)
             corpora = [(corpus_title(name), name) for name in sorted(stats.corpora)]
             facets = await asyncio.to_thread(self._library.facets)
         except RetrievalError as error:
@@ -184,6 +223,15 @@ class LibrarySession:
 
 
 _SKIPPED = (gr.skip(),) * 6
+
+
+async def _told(work: Awaitable[Any], stage: str) -> AsyncGenerator[Any, None]:
+    """What is being done, in HTML, again and again with the time so far, and then what the work gave."""
+    since, running = time.monotonic(), asyncio.ensure_future(work)
+    while not running.done():
+        yield library_html.waiting(stage, since)
+        await asyncio.wait([running], timeout=SECONDS_BETWEEN_WORDS)
+    yield await running
 
 
 def _writers(can_write: bool) -> tuple[Any, ...]:

@@ -75,6 +75,12 @@ def load_clip(folder: Path, weights: list[Path], device: str = "cpu") -> ClipEnc
         if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
             raise WeightsMissingError(f"{folder} is a {kind}: not of CLIP's class, with vectors of texts and images.")
         tokenizer = AutoTokenizer.from_pretrained(folder, **here)
+        # Without its vocabulary, transformers makes a tokenizer that takes every word for an unknown one.
+        if not any((folder / name).is_file() for name in tokenizer.vocab_files_names.values()):
+            raise WeightsMissingError(
+                f"transformers cannot load {folder}: none of {', '.join(sorted(tokenizer.vocab_files_names.values()))} "
+                "is there."
+            )
         # torchvision's variant scales otherwise than PIL, and torchvision need not be there.
         processor = AutoImageProcessor.from_pretrained(folder, backend="pil", **here)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, pickle.UnpicklingError) as error:

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import normalize
 
 from retrieval.embedders import PmcClipEmbedder
 from retrieval.errors import WeightsMissingError
-from retrieval.pmc_clip import square
+from retrieval.pmc_clip import load_pmc_clip, square
+from retrieval.pmc_clip_config import PmcClipConfig
 from retrieval.pmc_clip_conversion import TextModelError, convert_pmc_clip
 from serving.checkpoint_fit import MissingKeysError, ShapeError, UnknownKeysError
 from serving.converted_folder import OutputExistsError
@@ -37,7 +39,7 @@ def converted(tmp_path_factory, bert) -> dict[str, Path]:
         "folder": folder / "whole",
         "split": tiny.split_files(folder / "split"),
     }
-    return {kind: convert_pmc_clip(source, folder / kind, bert) for kind, source in sources.items()}
+    return {kind: convert_pmc_clip(source, folder / f"made-{kind}", bert) for kind, source in sources.items()}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,22 @@ def test_its_vectors_are_the_original_s(converted, kind):
 @pytest.mark.parametrize("kind", ["images", "texts"])
 def test_the_reference_tells_its_pictures_and_texts_apart(kind):
     vectors = np.array(REFERENCE[kind])
-    assert (vectors @ vectors.T - np.eye(len(vectors))).max() < 0.999
+    apart = np.abs(vectors[:, None] - vectors[None]).max(axis=2)
+    assert apart[~np.eye(len(vectors), dtype=bool)].min() > 5e-3
+
+
+def test_the_usual_mistakes_would_be_noticed(converted):
+    """Padding that is masked, and a picture that is squashed."""
+    folder = converted["file"]
+    encoders = load_pmc_clip(folder, PmcClipConfig.read(folder))
+    found = encoders.tokenizer.encode_batch(list(tiny.TEXTS))
+    ids, mask = (torch.tensor([getattr(one, kind) for one in found]) for kind in ("ids", "attention_mask"))
+    first = encoders.model.text_encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+    masked = normalize(first @ encoders.model.text_projection, dim=-1).numpy()
+    short = [number for number, text in enumerate(tiny.TEXTS) if "glioma" not in text]
+    assert (np.abs(masked - np.array(REFERENCE["texts"])).max(axis=1)[short] > 5e-3).all()
+    squashed = encoders.images([picture.resize((96, 96)) for picture in tiny.pictures()[1:]])
+    assert (np.abs(squashed - np.array(REFERENCE["images"][1:])).max(axis=1) > 5e-3).all()
 
 
 def test_both_forms_of_the_same_weights_are_one_space_wherever_they_lie(converted, tmp_path, bert):

@@ -25,7 +25,7 @@ from retrieval.relevance import Tuning
 from retrieval.search import POOL, Search
 from serving.evaluation.benchmarks import slake_rows
 from serving.evaluation.intervals import interval
-from serving.training.images import labelled_images
+from serving.evaluation.labelled_images import labelled_images
 
 K = 8
 QUESTIONS = 5

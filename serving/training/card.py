@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.evaluation.labelled_images import GROUPS
 from serving.evaluation.leaderboard import COLUMNS, line
 from serving.evaluation.report import find, read_report
 from serving.training.beginning import RECIPE_FILE
 from serving.training.checkpoint import read_log
-from serving.training.images import GROUPS
 from serving.training.recipe import LanguageRecipe, RecipeError, load_recipe
 from serving.training.results import MODEL, ORIGINAL
 

@@ -1,16 +1,6 @@
-"""Pictures for training the tower: readers that keep held-out images out, and fast augmentation.
+"""Pictures for training: the pool without held-out images, tensors of them, and fast augmentation."""
 
-Every image set of the data folder is read by the same few lines; which images are held out is
-decided by the hash of the patient (or of the block of neighbouring slices where no patient is
-known), so that every training stage and every evaluation agrees on it.
-"""
-
-import hashlib
-import json
-import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,67 +8,8 @@ from PIL import Image
 from torch.nn import functional
 
 from serving.evaluation.benchmarks import slake_rows, vqa_rad_rows
+from serving.evaluation.labelled_images import GROUPS, labelled_images
 from serving.medvint.processing import IMAGENET_MEAN, IMAGENET_STD
-
-HELD_OUT = 7
-"""One group in seven is held out."""
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image of a labelled set; `group` is what must not be split between train and test."""
-
-    path: Path
-    dataset: str
-    group: str
-    modality: str
-    labels: dict
-
-    @property
-    def held_out(self) -> bool:
-        key = f"{self.dataset}/{self.group}"
-        return int(hashlib.sha256(key.encode()).hexdigest(), 16) % HELD_OUT == 0
-
-
-def _number_block(size: int) -> Callable[[dict], str]:
-    return lambda row: str(int(re.findall(r"\d+", Path(row["file"]).stem)[-1]) // size)
-
-
-def _file(row: dict) -> str:
-    return Path(row["file"]).stem
-
-
-GROUPS: dict[str, Callable[[dict], str]] = {
-    # Neighbouring slices come from one patient and no patient id is given.
-    "brain-tumour-mri": _number_block(25),
-    "iq-oth-nccd-ct": _number_block(25),
-    "hannover-covid-cxr": lambda row: row["labels"]["patient_id"],
-    "kermany-chest-xray": lambda row: "-".join(re.split(r"[_-]", _file(row))[:2]),
-    "knee-oa-xray": lambda row: _file(row).rstrip("LR"),
-    "isic-2017": _file,
-    "pbc-blood-cells": _file,
-    "bccd": _file,
-    "chula-rbc": _file,
-    "openstax": _file,
-    "grays-anatomy": _file,
-}
-
-
-def labelled_images(folder: Path) -> list[LabelledImage]:
-    """Images of one set laid out as `rows.jsonl` beside `images/`."""
-    group = GROUPS[folder.name]
-    with (folder / "rows.jsonl").open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        LabelledImage(
-            folder / row["file"],
-            folder.name,
-            group(row),
-            row.get("modality", ""),
-            row.get("labels", {}),
-        )
-        for row in rows
-    ]
 
 
 def unlabelled_pool(data: Path, per_set: int = 400) -> dict[str, list[Path]]:

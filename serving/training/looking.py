@@ -26,13 +26,13 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from serving.evaluation.benchmarks import VqaRow, slake_rows, vqa_rad_rows
+from serving.evaluation.label_questions import label_rows
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.projector import build_projector
 from serving.medvint.vision import build_vision_tower
 from serving.training import checkpoint
 from serving.training.curves import write_curves
 from serving.training.images import augment, load_squares, normalise
-from serving.training.label_questions import label_rows
 from serving.training.minilm import embed_questions
 from serving.training.recipe import ProjectorRecipe, RecipeError, resolve
 from serving.training.tower import MARGIN, cosine

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import prompts
 from serving.evaluation.benchmarks import BenchmarkError, VqaRow, slake_rows, vqa_rad_rows
+from serving.evaluation.label_questions import label_rows
 from serving.evaluation.own_rows import own_rows
 from serving.evaluation.pmc_vqa import pmc_vqa_rows
-from serving.training.label_questions import label_rows
 from serving.training.recipe import SetName, Source
 
 HELD_OUT_ARTICLES = 50

@@ -36,14 +36,15 @@ RECIPE = {
         "projector_config": training_data.QUERIES | {"patch_norm": True, "output_norm": True},
     },
     "data": {"train": [{"set": "own"}], "validate_on": [{"set": "own"}]},
-    "rates": {"tower": 1e-3, "projector": 3e-3, "llm": 3e-3},
-    "steps": 60,
+    # At 3e-3 the language model settles on what each question is answered most often, and stays there.
+    "rates": {"tower": 5e-4, "projector": 1e-3, "llm": 2e-3},
+    "steps": 140,
     "batch": 8,
     "warmup": 5,
     "precision": "fp32",
     "log_every": 1,
-    "save_every": 60,
-    "evaluate_every": 60,
+    "save_every": 140,
+    "evaluate_every": 140,
 }
 LORA = {
     "lora": {"rank": 4, "dropout": 0.1},
@@ -76,11 +77,11 @@ def curve(folder: Path, name: str = "loss") -> list[float]:
 def test_32_rows_are_learnt_by_heart_and_the_black_image_does_not_help(data, tmp_path):
     folder = train(recipe(), data, tmp_path)
     losses = curve(folder)
-    assert losses[-1] < 0.1 < losses[0]
+    assert losses[-1] < 0.1 < 1 < losses[0]
     assert curve(folder, "own_exact")[-1] == 100.0
     assert curve(folder, "own-blank_exact")[-1] < 50.0
     card = (folder / "model" / "README.md").read_text()
-    assert "| own, train | 60 | 100.0 |" in card and "Not for diagnosis" in card
+    assert "| own, train | 140 | 100.0 |" in card and "Not for diagnosis" in card
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,21 @@ def test_a_killed_run_goes_on_with_the_same_curve_and_the_same_weights(data, uni
         assert curve(folder, name) == curve(uninterrupted, name)
     again, whole = (load_file(path / "trained.safetensors") for path in (folder, uninterrupted))
     assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_under_accelerate_take_the_steps_of_one(data, tmp_path):
+    same = LORA | {"lora": {"rank": 4, "dropout": 0.0}, "steps": 6, "evaluate_every": 6, "rows_a_step": 4}
+    one = train(recipe(**same | {"batch": 2}), data, tmp_path / "one")
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(RECIPE | same | {"batch": 1}))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    run = ["-m", "serving.training.run", str(file), "--data", str(data), "--out", str(tmp_path / "two")]
+    subprocess.run([*launch, "--num_machines", "1", *run], check=True, stdout=subprocess.DEVNULL)
+    two = tmp_path / "two" / "tiny"
+    for name in ("loss", "own_loss", "own_exact"):
+        assert curve(two, name) == pytest.approx(curve(one, name), rel=1e-3)
+    assert (two / "model" / "model.safetensors").is_file()
 
 
 def test_training_stops_when_validation_no_longer_gets_better(data, tmp_path):

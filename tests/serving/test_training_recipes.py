@@ -140,7 +140,8 @@ def test_a_clip_tower_is_taken_from_its_folder_at_another_image_size(tmp_path):
     clip = CLIPVisionModel(small).eval()
     clip.save_pretrained(tmp_path)
     vision = {"kind": "clip", "image_size": 128, "patch_size": 32, "hidden_size": 32, "intermediate_size": 32}
-    config = MedVInTConfig(vision_config=vision | {"num_hidden_layers": 1, "num_attention_heads": 2})
+    vision |= {"num_attention_heads": 2}
+    config = MedVInTConfig(vision_config=vision | {"num_hidden_layers": 1})
     tower = load_tower(str(tmp_path), config)
     loaded = tower.vision_model.state_dict()
     same = [name for name, tensor in clip.state_dict().items() if torch.equal(tensor, loaded[name])]

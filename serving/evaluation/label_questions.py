@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.evaluation.benchmarks import VqaRow
-from serving.training.images import GROUPS, LabelledImage, labelled_images
+from serving.evaluation.labelled_images import GROUPS, LabelledImage, labelled_images
 
+MODALITY_QUESTION = "What modality is used to take this image?"
 MODALITIES = {
     "brain-tumour-mri": "MRI",
     "iq-oth-nccd-ct": "CT",
@@ -82,7 +83,7 @@ def image_rows(image: LabelledImage) -> list[VqaRow]:
     modality = MODALITIES.get(image.dataset)
     if modality is None:
         return []
-    asked = [("What modality is used to take this image?", modality, False)]
+    asked = [(MODALITY_QUESTION, modality, False)]
     asked += [(question, _yes(name == modality), True) for name, question in ASKED.items()]
     if part := BODY_PARTS.get(image.dataset):
         asked.append(("Which part of the body does this image belong to?", part, False))

@@ -2,6 +2,7 @@
 
     index/chroma/{generation}/                 never written again once it is current
     index/chroma/{generation}/stamps.parquet   what was put in, so that the next generation takes over what stays
+    index/chroma/{generation}/checksums.json   of the graphs, which Chroma reads without checking, and the stamps
     index/current.json                         which generation searches use, and which shards it was made from
 
 Collections: `figures-{generation}` with the vectors of the words, captions and metadata; `images-{generation}` with
@@ -22,15 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import chromadb
-import httpx
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from chromadb.config import Settings
 
 from retrieval.duplicates import Duplicates
-from retrieval.errors import ChromaUnreachableError, IndexMissingError
+from retrieval.errors import IndexMissingError
 from retrieval.figures import Figure
+from retrieval.store_clients import STAMPS, check_files, checked, connect, in_words, reachable, write_checksums
 from retrieval.store_shards import Made, Rows
 
 LAYOUT = 2
@@ -38,7 +37,6 @@ LAYOUT = 2
 CONFIGURATION: dict[str, Any] = {"hnsw": {"space": "cosine"}}
 
 _DATABASE = "chroma.sqlite3"
-_STAMPS = "stamps.parquet"
 _OWNER = "medvint_index"
 
 
@@ -100,25 +98,25 @@ class Generations:
             IndexMissingError: it is not there, cannot be read or is not whole.
             ChromaUnreachableError: no server at `chroma_url`.
         """
-        with _in_words(chroma_url):
+        with in_words(chroma_url):
             client = self._kept_client(current, chroma_url)
-            return _checked(client, current.collection, current.figures, current.dim)
+            return checked(client, current.collection, current.figures, current.dim)
 
     def open_images(self, current: Current, chroma_url: str | None = None) -> Any | None:
         """The collection of the images' vectors; None where the index has none. Raises as `open` does."""
         if not current.images:
             return None
-        with _in_words(chroma_url):
+        with in_words(chroma_url):
             client = self._kept_client(current, chroma_url)
-            return _checked(client, current.image_collection, current.images, current.dim)
+            return checked(client, current.image_collection, current.images, current.dim)
 
     @contextmanager
     def opened(self, current: Current, chroma_url: str | None = None) -> Iterator[tuple[Any, Any | None]]:
         """Both collections, for a moment; raises as `open` does."""
-        with _in_words(chroma_url), closing(self._connect(current, chroma_url)) as client:
-            texts = _checked(client, current.collection, current.figures, current.dim)
+        with in_words(chroma_url), closing(self._connect(current, chroma_url)) as client:
+            texts = checked(client, current.collection, current.figures, current.dim)
             images = current.image_collection if current.images else None
-            yield texts, _checked(client, images, current.images, current.dim) if images else None
+            yield texts, checked(client, images, current.images, current.dim) if images else None
 
     def is_whole(self, current: Current, chroma_url: str | None = None) -> bool:
         """Raises ChromaUnreachableError: no server at `chroma_url`."""
@@ -134,6 +132,8 @@ class Generations:
         folder = self.folder / current.generation
         if chroma_url is None and not (folder / _DATABASE).is_file():
             raise IndexMissingError(f"The Chroma directory {folder} is gone.")
+        if chroma_url is None:
+            check_files(folder)
         return connect(folder, chroma_url)
 
     def _kept_client(self, current: Current, chroma_url: str | None) -> Any:
@@ -169,20 +169,27 @@ class Generations:
         known: dict[str, str] = {}
         if not fresh and before is not None and chroma_url is None and self._begin_with(before, generation, contents):
             known = _read_stamps(self.folder / generation)
-        with _reachable(chroma_url), closing(connect(self.folder / generation, chroma_url)) as client:
+        with reachable(chroma_url), closing(connect(self.folder / generation, chroma_url)) as client:
             filling = _Filling(client, generation, before if known else None, self._owner())
-            for rows in contents.rows():
-                filling.put(rows, contents.duplicates, known)
-                if progress:
-                    progress(len(filling.stamps), contents.total)
-            filling.remove(known.keys() - filling.stamps.keys())
-            is_whole = filling.is_whole()
+            try:
+                for rows in contents.rows():
+                    filling.put(rows, contents.duplicates, known)
+                    if progress:
+                        progress(len(filling.stamps), contents.total)
+                filling.remove(known.keys() - filling.stamps.keys())
+                is_whole = filling.is_whole()
+            except chromadb.errors.ChromaError:
+                # The database that was taken over is damaged where opening it did not look.
+                if not known:
+                    raise
+                is_whole = False
         if known and not is_whole:
             return self.fill(contents, chroma_url, progress, fresh=True, keep_before=keep_before)
         if progress:
             progress(contents.total, contents.total)
         if chroma_url is None:
             _write_stamps(self.folder / generation, filling.stamps)
+            write_checksums(self.folder / generation)
         current = Current(
             generation,
             figures=len(filling.stamps),
@@ -209,7 +216,7 @@ class Generations:
         if (before.embedder, before.dim, before.layout) != (contents.made.embedder, contents.made.dim, LAYOUT):
             return False
         source, target = self.folder / before.generation, self.folder / generation
-        if not (source / _STAMPS).is_file() or not self.is_whole(before):
+        if not (source / STAMPS).is_file() or not self.is_whole(before):
             return False
         shutil.copytree(source, target, ignore=shutil.ignore_patterns(f"{_DATABASE}*"))
         # Not a copy of the file: another process that closes the database may be tidying it up at this moment.
@@ -233,7 +240,7 @@ class Generations:
                     shutil.rmtree(folder, ignore_errors=True)
         if chroma_url is None:
             return
-        with _reachable(chroma_url), closing(connect(self.folder, chroma_url)) as client:
+        with reachable(chroma_url), closing(connect(self.folder, chroma_url)) as client:
             for collection in client.list_collections():
                 mine = (collection.metadata or {}).get(_OWNER) == self._owner()
                 if mine and collection.name.partition("-")[2] not in keep:
@@ -305,61 +312,6 @@ def also_of(metadata: dict[str, Any]) -> tuple[Figure, ...]:
     return tuple(Figure.from_dict(values) for values in json.loads(metadata.get("also", "[]")))
 
 
-def connect(folder: Path, chroma_url: str | None) -> Any:
-    """A client of the Chroma directory, or of the server.
-
-    Raises:
-        ChromaUnreachableError: no server at `chroma_url`.
-        IndexMissingError: the directory is no Chroma's.
-    """
-    settings = Settings(anonymized_telemetry=False)
-    if chroma_url is None:
-        with _in_words(None):
-            return chromadb.PersistentClient(str(folder), settings=settings)
-    scheme, _, rest = chroma_url.rpartition("://")
-    host, _, port = rest.rstrip("/").partition(":")
-    secure = scheme == "https"
-    try:
-        return chromadb.HttpClient(host, int(port or (443 if secure else 8000)), ssl=secure, settings=settings)
-    except ValueError as error:
-        raise _unreachable(chroma_url) from error
-
-
-def _checked(client: Any, name: str, expected: int, dim: int) -> Any:
-    """The collection, if it is whole: raises IndexMissingError where it is not, Chroma's errors where it is damaged."""
-    collection = client.get_collection(name, embedding_function=None)
-    count = collection.count()
-    # Counting reads the database only; a query reads the graph as well.
-    probe = np.full((1, dim), dim**-0.5, np.float32)
-    answered = len(collection.query(query_embeddings=probe, n_results=1, include=[])["ids"][0])
-    if count != expected or answered != 1:
-        raise IndexMissingError(f"Chroma holds {count} of {expected} vectors.")
-    return collection
-
-
-def _unreachable(chroma_url: str | None) -> ChromaUnreachableError:
-    return ChromaUnreachableError(
-        f"No Chroma server answers at {chroma_url}: start one with `chroma run`, or unset MEDVINT_CHROMA_URL."
-    )
-
-
-@contextmanager
-def _reachable(chroma_url: str | None) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TransportError as error:
-        raise _unreachable(chroma_url) from error
-
-
-@contextmanager
-def _in_words(chroma_url: str | None) -> Iterator[None]:
-    with _reachable(chroma_url):
-        try:
-            yield
-        except (chromadb.errors.ChromaError, ValueError) as error:
-            raise IndexMissingError(f"Chroma's part of the index cannot be read: {error}") from error
-
-
 def _metadata(figure: Figure, duplicates: Duplicates) -> dict[str, Any]:
     values = figure.to_dict()
     if group := duplicates.group.get(figure.figure_id):
@@ -379,9 +331,9 @@ def _stamp(rows: Rows, number: int, metadata: dict[str, Any]) -> str:
 
 
 def _write_stamps(folder: Path, stamps: dict[str, str]) -> None:
-    pq.write_table(pa.table({"figure_id": list(stamps), "stamp": list(stamps.values())}), folder / _STAMPS)
+    pq.write_table(pa.table({"figure_id": list(stamps), "stamp": list(stamps.values())}), folder / STAMPS)
 
 
 def _read_stamps(folder: Path) -> dict[str, str]:
-    table = pq.read_table(folder / _STAMPS)
+    table = pq.read_table(folder / STAMPS)
     return dict(zip(table["figure_id"].to_pylist(), table["stamp"].to_pylist(), strict=True))

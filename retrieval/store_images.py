@@ -8,6 +8,7 @@ Thumbnails(Path("data/index/thumbnails")).write("PMC1/g1", image)
 import hashlib
 import os
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,12 @@ class Thumbnails:
         small.save(partial, "JPEG", quality=85)
         partial.replace(path)
 
-    def remove(self, figure_id: str) -> None:
-        self.path(figure_id).unlink(missing_ok=True)
-
-    def size(self) -> int:
-        """In bytes."""
-        return folder_size(self.folder)
+    def keep_only(self, figure_ids: Iterable[str]) -> None:
+        """Removes every other picture, and what a process that was killed left half written."""
+        kept = {self.path(figure_id) for figure_id in figure_ids}
+        for path in self.folder.glob("*/*"):
+            if path not in kept:
+                path.unlink()
 
 
 def folder_size(folder: Path) -> int:

@@ -8,6 +8,7 @@ A shard is written whole or not at all. Of a figure that a source holds several 
 import hashlib
 import json
 import os
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -214,7 +215,8 @@ class Shards:
     def write(self, path: Path, table: pa.Table) -> None:
         """Replaces a shard or makes one, whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
+        # Of its own name: a worker of a pipeline that was killed may still be writing the same shard.
+        partial = path.with_suffix(f".{uuid.uuid4().hex[:8]}.partial")
         with partial.open("wb") as file:
             pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
@@ -259,6 +261,11 @@ class Shards:
             except DamagedShardError:
                 damaged.append(path.replace(path.with_suffix(".damaged")))
         return damaged
+
+    def remove_damaged(self) -> None:
+        """Removes what `set_aside_damaged` kept: nobody can tell which figures are in it."""
+        for path in self.folder.glob("*.damaged"):
+            path.unlink()
 
     def clear_partial(self) -> None:
         """Removes what a process that was killed left half written."""

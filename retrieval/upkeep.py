@@ -122,8 +122,9 @@ def delete(
 ) -> int:
     """Deletes every figure that any of the four names, with its picture; returns how many rows went.
 
-    Nothing of them stays in the index's folder: Chroma is made anew, a thousand figures a second, and no older
-    generation is kept. A deletion that was killed is finished by repeating it, or by the next build.
+    Nothing of them stays in the index's folder: Chroma is made anew, a thousand figures a second, no older generation
+    is kept, and what a killed or mended build left (pictures, damaged shards) goes with them. A deletion that was
+    killed is finished by repeating it, or by the next build.
 
     Args:
         licences: as a person writes them; "CC BY-NC" means all its versions, "unknown" figures without a licence.
@@ -147,10 +148,8 @@ def delete(
 
     with store.writing():
         dropped = store.parquet.drop(gone, ["source", "pmcid", "license"])
-        left = set().union(*(store.digests(source) for source in _sources(store))) if dropped else set()
-        for figure_id in dropped:
-            if figure_id not in left:
-                store.thumbnails.remove(figure_id)
+        store.parquet.remove_damaged()
+        store.thumbnails.keep_only(figure_id for source in _sources(store) for figure_id in store.digests(source))
         bring_up(store, chroma_url, progress, fresh=True, keep_before=False)
     return len(dropped)
 

@@ -149,6 +149,8 @@ def _delete(file: Path) -> None:
         (_delete, "*", "few"),
         # Only a larger index has its graph in files.
         (_cut_short, "*.bin", "many"),
+        (_overwrite, "*.bin", "many"),
+        (_cut_short, "*.pickle", "many"),
         (_delete, "*.bin", "many"),
     ],
 )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.build import NO_PICTURE, build_index, rebuild_index
+from retrieval.build import NO_PICTURE, build_index, embed_rows, rebuild_index
+from retrieval.corpora.reading import CorpusReport
 from retrieval.duplicates import MAX_BITS, find_duplicates, near_pairs
 from retrieval.errors import PictureError
 from retrieval.store import Store
@@ -33,12 +34,19 @@ def test_images_are_embedded_hashed_and_kept_small(few):
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_its_figure_kept(tmp_path):
-    own = write_own(tmp_path / "own", {"a.png": "A drawing.", "b.png": "Another drawing."})
-    data = (own / "b.png").read_bytes()
-    (own / "b.png").write_bytes(data[: len(data) // 2])
-    report = build_index("own", tmp_path, own, embedder=CheapEmbedder())
-    assert (report.added, report.skipped) == (2, {NO_PICTURE: 1})
-    assert Store(tmp_path / "index").current().images == 1
+    for name in ("whole", "cut", "gone"):
+        draw(1).save(tmp_path / f"{name}.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
+    (tmp_path / "gone.png").unlink()
+    figures = [
+        make_figure(number, "A drawing.", image_path=str(tmp_path / f"{name}.png"))
+        for number, name in enumerate(("whole", "cut", "gone"))
+    ]
+    report = CorpusReport()
+    rows = embed_rows(figures, CheapEmbedder(), Thumbnails(tmp_path), report)
+    assert rows.has_image.tolist() == [True, False, False]
+    assert report.skipped == {NO_PICTURE: 2}
+    assert report.examples[NO_PICTURE] == [figure.figure_id for figure in figures[1:]]
 
 
 class RetrainedHead(CheapEmbedder):

@@ -123,10 +123,10 @@ def test_a_killed_run_goes_on_with_the_same_curve_and_the_same_weights(data, uni
 
 @pytest.mark.slow
 def test_two_processes_under_accelerate_take_the_steps_of_one(data, tmp_path):
-    same = LORA | {"lora": {"rank": 4, "dropout": 0.0}, "steps": 6, "evaluate_every": 6, "rows_a_step": 4}
-    one = train(recipe(**same | {"batch": 2}), data, tmp_path / "one")
+    same = LORA | {"lora": {"rank": 4, "dropout": 0.0}, "steps": 6, "evaluate_every": 6, "batch": 1}
+    one = train(recipe(**same), data, tmp_path / "one")
     file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump(RECIPE | same | {"batch": 1}))
+    file.write_text(yaml.safe_dump(RECIPE | same))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     run = ["-m", "serving.training.run", str(file), "--data", str(data), "--out", str(tmp_path / "two")]
     subprocess.run([*launch, "--num_machines", "1", *run], check=True, stdout=subprocess.DEVNULL)

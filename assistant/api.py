@@ -14,12 +14,10 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.types import Message
 
 from assistant.chat import Assistant, QuestionError, Turn
+from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
 from assistant.model import (
     ConversationTooLongError,
     ModelError,
@@ -37,13 +35,10 @@ from assistant.uploads import (
     UnsupportedTypeError,
     UploadError,
     UploadLimits,
-    clean_upload,
 )
 
 logger = logging.getLogger(__name__)
 
-# Room beside the image for the question, the history and the multipart headers.
-FORM_OVERHEAD_BYTES = 512 * 1024
 MAX_HISTORY = 50
 
 _STATUS: dict[type[Exception], int] = {
@@ -79,12 +74,6 @@ _FORM_SCHEMA = {
 }
 
 
-class RequestError(Exception):
-    """A request that cannot be read; the message is a sentence for its sender."""
-
-    code = "bad_request"
-
-
 class PastExchange(BaseModel):
     """One element of `history`."""
 
@@ -95,27 +84,12 @@ class PastExchange(BaseModel):
 _HISTORY = TypeAdapter(list[PastExchange])
 
 
-class ErrorBody(BaseModel):
-    """What every error looks like: `{"error": {"code", "message"}}`."""
-
-    class Detail(BaseModel):
-        code: str
-        message: str
-
-    error: Detail
-
-
-def error_response(code: str, message: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
-
-
 def make_router(assistant: Assistant, settings: Settings) -> APIRouter:
     """The routes over one assistant."""
     router = APIRouter()
     limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
-    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 413, 415, 503, 504)}
 
-    @router.post("/api/ask", openapi_extra=_FORM_SCHEMA, responses=errors)
+    @router.post("/api/ask", openapi_extra=_FORM_SCHEMA, responses=ERRORS)
     async def ask(request: Request) -> JSONResponse:
         """Answer a question, about an image if one is sent."""
         question, image, history = await _read(request, limits)
@@ -191,50 +165,12 @@ async def _last(assistant: Assistant, question: str, image: CleanImage | None, h
 
 
 async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage | None, list[Turn]]:
-    form = await _bounded_form(request, limits)
+    form = await bounded_form(request, limits)
     try:
-        question, history = _text(form, "question").strip(), _past(_text(form, "history"))
-        upload = form.get("image")
-        if isinstance(upload, str):
-            if upload:
-                raise RequestError("The field `image` has to be a file, not text.")
-            return question, None, history
-        if upload is None or not (upload.filename or upload.size):
-            return question, None, history
-        image = await asyncio.to_thread(clean_upload, await upload.read(), upload.filename or "", limits)
-        return question, image, history
+        question, history = text_field(form, "question").strip(), _past(text_field(form, "history"))
+        return question, await image_field(form, limits), history
     finally:
         await form.close()
-
-
-async def _bounded_form(request: Request, limits: UploadLimits) -> FormData:
-    """The multipart form, refused while it is read once it has grown over the limit."""
-    received = bytearray()
-    try:
-        async for chunk in request.stream():
-            received += chunk
-            if len(received) > limits.max_bytes + FORM_OVERHEAD_BYTES:
-                raise TooLargeError(
-                    f"The request is larger than {limits.max_bytes / 1024 / 1024:g} MB. Please send a smaller image."
-                )
-    except ClientDisconnect as error:
-        raise RequestError("The request ended before all of it had arrived.") from error
-
-    async def replay() -> Message:
-        return {"type": "http.request", "body": bytes(received), "more_body": False}
-
-    try:
-        # Parts of a form are limited to 1 MB by default, which counts only those that are not files.
-        return await Request(request.scope, replay).form(max_files=1, max_fields=8)
-    except HTTPException as error:
-        raise RequestError("The form could not be read. Send `question` and `image` as multipart/form-data.") from error
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    if isinstance(value, UploadFile):
-        raise RequestError(f"The field `{name}` has to be text, not a file.")
-    return value or ""
 
 
 def _past(text: str) -> list[Turn]:

@@ -1,4 +1,4 @@
-"""The web application: the chat screen and the REST interface in one FastAPI.
+"""The web application: the screens and the REST interface in one FastAPI.
 
 uvicorn --factory assistant.app:create_app --port 7860
 """
@@ -11,15 +11,20 @@ from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
 
 from assistant.api import add_error_handlers, make_router
+from assistant.api_search import make_search_router
 from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
 from assistant.guard import Guard, check_open
+from assistant.library import Library
+from assistant.library_screen import build_library_screen
 from assistant.mcp_tools import make_tools
 from assistant.metrics import MeteredAssistant, TurnMetrics, metrics_router
 from assistant.model import ModelClient
 from assistant.openai_api import openai_router
+from assistant.pages import PAGES
 from assistant.screen import build_screen
 from assistant.settings import Settings
 from assistant.theme import make_theme
@@ -40,6 +45,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     metrics = TurnMetrics()
     assistant = MeteredAssistant(model, figures, settings, metrics)
     tools = make_tools(assistant, settings)
+    library = Library(figures, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -47,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         opening = asyncio.create_task(asyncio.to_thread(figures.problem))
         async with tools.running():
             yield
+        await asyncio.to_thread(library.jobs.close)
         await opening
         await model.close()
 
@@ -54,18 +61,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     app.include_router(openai_router(assistant, settings))
     app.include_router(metrics_router(metrics, settings))
+    # Before the chat's routes, whose last one answers whatever else is asked of /api.
+    app.include_router(make_search_router(figures, settings))
     app.include_router(make_router(assistant, settings))
     app.router.routes.extend(tools.routes)
     add_error_handlers(app)
 
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
-    screen = build_screen(assistant, settings, read_examples(settings.examples_dir))
+    chat = build_screen(assistant, settings, read_examples(settings.examples_dir))
+    _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)
+    # The page at the root comes last: it takes every address that no other has taken.
+    _add_page(app, "Chat", chat, settings.max_upload_bytes, settings)
+    return app
+
+
+def _add_page(app: FastAPI, name: str, screen: gr.Blocks, max_file_size: int, settings: Settings) -> None:
+    address = PAGES[name].rstrip("/")
+    if address:
+        # Its links are relative, so they hold only with the slash.
+        app.add_api_route(f"/{address}", lambda: RedirectResponse(f"{address}/"), include_in_schema=False)
     screen.queue(max_size=settings.waiting_questions)
-    return gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         screen,
-        path="/",
+        path=f"/{address}",
         theme=make_theme(),
         head=_page_head(),
         footer_links=[],
@@ -73,10 +93,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         enable_monitoring=False,
         show_error=False,
         ssr_mode=False,
-        max_file_size=settings.max_upload_bytes,
+        max_file_size=max_file_size,
     )
 
 
 def _page_head() -> str:
-    style, script = ((FOLDER / f"screen.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = (
+        "\n".join((FOLDER / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("screen", "library"))
+        for kind in ("css", "js")
+    )
     return f"<style>{style}</style><script>{script}</script>"

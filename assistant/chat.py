@@ -100,8 +100,13 @@ class Assistant:
         seen = image or current_image(history)
 
         yield (turn := replace(turn, stage=self.figures.stage()))
-        hits, note = await self.figures.search(question, seen.image if seen else None, self._settings.figures_shown)
-        turn = replace(turn, hits=tuple(hits), notes=(note,) if note else ())
+        hits, notes = await self.figures.search(
+            question,
+            seen.image if seen else None,
+            self._settings.figures_shown,
+            earlier=() if image else earlier_questions(history),
+        )
+        turn = replace(turn, hits=tuple(hits), notes=notes)
         turn = replace(turn, timings={"search": time.monotonic() - started}, model=self.model.name)
 
         yield (turn := replace(turn, stage="looking at the image" if seen else "thinking"))
@@ -153,6 +158,12 @@ class Assistant:
 def current_image(history: Sequence[Turn]) -> CleanImage | None:
     """The image that a follow-up question is about: the last one shown."""
     return next((turn.images[-1] for turn in reversed(history) if turn.images), None)
+
+
+def earlier_questions(history: Sequence[Turn]) -> list[str]:
+    """The questions that a follow-up goes on from, oldest first: those since the last image was shown."""
+    since = next((at for at in reversed(range(len(history))) if history[at].images), 0)
+    return [turn.question for turn in history[since:]]
 
 
 def _prompt(served: ServedModel) -> str:

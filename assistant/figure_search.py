@@ -1,18 +1,26 @@
-"""The index as the chat turn uses it: opened when it is there, off the event loop, and never the end of a turn.
+"""The index as chat, library and REST use it: opened when it is there, off the event loop, and never the end of a turn.
 
-hits, note = await FigureSearch(Settings()).search("pneumothorax", None, k=6)
+figures = FigureSearch(Settings())
+hits, notes = await figures.search("And on CT?", None, k=6, earlier=["What is a pneumothorax?"])
+notes     # ("searched for: What is a pneumothorax? And on CT?",)
 """
 
 import asyncio
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from threading import Lock
 
 from PIL import Image
 
+from assistant.figure_cards import thumbnail_address
 from assistant.settings import Settings
+from retrieval.build import index_folder
+from retrieval.embedders import Embedder, open_embedder
 from retrieval.errors import RetrievalError
-from retrieval.figures import Hit
+from retrieval.figures import Figure, Hit
 from retrieval.search import Search, open_search
+from retrieval.store import Store
 
 NOTHING_SIMILAR = "Nothing similar was found in the index."
 
@@ -24,6 +32,16 @@ class FigureSearch:
         self._settings = settings
         self._search: Search | None = None
         self._lock = Lock()
+        self._store = Store(index_folder(settings.data_dir))
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What embeds queries; a build in this process shares it, so that its weights are in memory once.
+
+        Raises:
+            RetrievalError: `settings.embedder` names none.
+        """
+        return open_embedder(self._settings.embedder)
 
     def stage(self) -> str:
         """What a screen says while a search runs."""
@@ -33,8 +51,7 @@ class FigureSearch:
         """The opened index. Raises RetrievalError, in one sentence that a user can act on."""
         with self._lock:
             if self._search is None:
-                chroma = self._settings.chroma_url
-                opened = open_search(self._settings.data_dir, str(chroma) if chroma else None)
+                opened = open_search(self._settings.data_dir, self._settings.chroma_address, self.embedder)
                 # The text encoder loads at the first query, which takes seconds; no person should wait for it.
                 opened.search("warm-up", None, 1)
                 self._search = opened
@@ -48,10 +65,35 @@ class FigureSearch:
             return str(error)
         return ""
 
-    async def search(self, text: str, image: Image.Image | None, k: int) -> tuple[Sequence[Hit], str]:
-        """The similar figures, best first, and a sentence where there are none: a missing index ends no turn."""
+    async def search(
+        self, text: str, image: Image.Image | None, k: int, earlier: Sequence[str] = ()
+    ) -> tuple[Sequence[Hit], tuple[str, ...]]:
+        """The similar figures, best first, and what a person should know of the search; a missing index ends no turn.
+
+        Args:
+            earlier: the questions before this one, oldest first, which say what "it" is.
+        """
         try:
-            hits = await asyncio.to_thread(lambda: self.open().search(text, image, k))
+            found = await asyncio.to_thread(
+                lambda: self.open().search_with_query(text, image, k, earlier=tuple(earlier))
+            )
         except RetrievalError as error:
-            return [], f"No figures were searched: {error}"
-        return hits, "" if hits else NOTHING_SIMILAR
+            return [], (f"No figures were searched: {error}",)
+        notes = []
+        if found.query_text and found.query_text != text.strip():
+            notes.append(f"searched for: {found.query_text}")
+        if not found.hits:
+            notes.append(NOTHING_SIMILAR)
+        return found.hits, tuple(notes)
+
+    def thumbnail(self, figure_id: str) -> Path | None:
+        """The file of a figure's small picture, which lies in the index's own folder; None where there is none."""
+        return self._store.thumbnail(figure_id)
+
+    def picture(self, figure: Figure) -> str:
+        """Where a browser finds a figure's small picture: an address below the page's root, https where pictures of
+        other sites are turned on, "" where there is none."""
+        if self.thumbnail(figure.figure_id):
+            return thumbnail_address(figure.figure_id)
+        elsewhere = figure.image_url or ""
+        return elsewhere if self._settings.remote_thumbnails and elsewhere.startswith("https://") else ""

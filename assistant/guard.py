@@ -82,7 +82,7 @@ class Guard:
         self._token = settings.up_token.get_secret_value()
         self._hosts = {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
         self._is_local = is_loopback(settings.host)
-        self._headers = _headers(settings.framed_by)
+        self._headers = _headers(settings.framed_by, settings.remote_thumbnails)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._per_minute = RateLimitItemPerMinute(settings.requests_per_minute)
         self._failures = RateLimitItemPerMinute(FAILED_SIGN_INS_A_MINUTE)
@@ -191,14 +191,14 @@ def _host_name(host: str) -> str:
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0].lower()
 
 
-def _headers(framed_by: str) -> dict[str, str]:
+def _headers(framed_by: str, remote_images: bool) -> dict[str, str]:
     frames = " ".join(["'self'", *framed_by.replace(",", " ").split()])
     policy = {
         "default-src": "'self'",
         # Gradio's page starts from inline scripts and compiles its components' code.
         "script-src": "'self' 'unsafe-inline' 'unsafe-eval' blob:",
         "style-src": "'self' 'unsafe-inline'",
-        "img-src": "'self' data: blob:",
+        "img-src": f"'self' data: blob:{' https:' if remote_images else ''}",
         "font-src": "'self' data:",
         "connect-src": "'self' data: blob:",
         "worker-src": "'self' blob:",

@@ -8,12 +8,16 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from assistant import figure_cards
 from assistant.chat import Turn
 from assistant.confidence import POSSIBLE
 from assistant.evidence import Support
+from assistant.figure_cards import Pictures, no_pictures
+from assistant.pages import PAGES, root_of
 from assistant.uploads import CleanImage
-from retrieval.figures import Figure, Hit
+from retrieval.figures import Hit
 
+ROOT = root_of("Chat")
 SAVE = Callable[[CleanImage], str]
 SECONDS_BEFORE_TIME_IS_SHOWN = 3
 
@@ -105,20 +109,17 @@ def _plain(text: str) -> str:
     return escape(text, quote=False).replace("![", "!\\[")
 
 
-def panel(turns: Sequence[Turn]) -> str:
-    """The similar figures of every turn, the latest open and on top."""
+def panel(turns: Sequence[Turn], pictures: Pictures = no_pictures) -> str:
+    """The similar figures of every turn, the latest open and on top; `pictures` says where their pictures are."""
     found = [(number, turn) for number, turn in enumerate(turns) if turn.hits]
     if not found:
         said = turns[-1].notes if turns and not turns[-1].stage else ()
-        return (
-            f'<div class="panel-empty"><h2>Similar figures</h2><p>{escape(" ".join(said))}</p></div>'
-            if said
-            else EMPTY_PANEL
-        )
+        told = "".join(f"<p>{escape(note)}</p>" for note in said)
+        return f'<div class="panel-empty"><h2>Similar figures</h2>{told}</div>' if said else EMPTY_PANEL
     latest = len(turns) - 1
     blocks = []
     for number, turn in reversed(found):
-        cards = "".join(_card(number, hit, turn.support) for hit in turn.hits)
+        cards = "".join(_card(number, hit, turn.support, pictures) for hit in turn.hits)
         heading = f"<summary>{escape(turn.question)}</summary>"
         is_open = " open" if number == latest or number == found[-1][0] else ""
         blocks.append(f"<details{is_open}>{heading}{cards}</details>")
@@ -126,30 +127,28 @@ def panel(turns: Sequence[Turn]) -> str:
     return f'<div class="panel"><h2>Similar figures</h2>{lead}{"".join(blocks)}</div>'
 
 
-def _card(number: int, hit: Hit, supports: Sequence[Support]) -> str:
+def _card(number: int, hit: Hit, supports: Sequence[Support], pictures: Pictures) -> str:
     figure = hit.figure
     verdicts = "".join(_verdict(item, hit.rank) for item in supports)
     words = {word for item in supports for word in item.matches.get(hit.rank, ())}
-    kind = "Caption"
-    if figure.caption_by == "medvint":
-        kind = "Description by this project, not the authors' caption"
+    kind = figure_cards.OURS if figure.caption_by == "medvint" else "Caption"
     about = " · ".join(escape(part) for part in (figure.modality, figure.region) if part)
     state = " supporting" if any(hit.rank in item.supported_by for item in supports) else ""
+    relevance = f"<span>{figure_cards.relevance(hit)}</span> " if hit.relevance is not None else ""
+    thumbnail = figure_cards.picture(figure, ROOT, pictures)
+    if thumbnail:
+        address = f"{ROOT}{PAGES['Library']}{figure_cards.page_address(figure.figure_id)}"
+        thumbnail = f'<a class="thumb-link" href="{escape(address)}" title="Its page in the library">{thumbnail}</a>'
     return (
         f'<article class="figure-card{state}" id="{figure_id(number, hit.rank)}" tabindex="-1">'
-        f'<p class="card-head"><b>[{hit.rank}]</b> <span>similarity {hit.score:.2f}</span> '
-        f"<span>found by {_found_by(hit)}</span></p>"
+        f'<p class="card-head"><b>[{hit.rank}]</b> {relevance}<span>similarity {hit.score:.2f}</span> '
+        f"<span>found by {figure_cards.found_by(hit)}</span></p>{thumbnail}"
         f'<p class="caption">{_highlighted(figure.caption, words)}</p>'
         f'<p class="small">{escape(kind)}{" · " + about if about else ""}</p>{verdicts}'
-        f'<p class="small">{escape(figure.license)} · {_link(figure)} · '
-        f'<button type="button" class="copy" data-copy="{escape(attribution(figure))}">copy attribution</button>'
-        "</p></article>"
+        f"{figure_cards.duplicates(hit.also, ROOT)}"
+        f'<p class="small">{escape(figure.license)} · {figure_cards.link(figure)} · '
+        f"{figure_cards.copy_button(figure)}</p></article>"
     )
-
-
-def _found_by(hit: Hit) -> str:
-    names = {"image": "the image", "text": "the words"}
-    return " and ".join(names.get(query, query) for query in hit.found_by)
 
 
 def _verdict(item: Support, rank: int) -> str:
@@ -168,16 +167,3 @@ def _highlighted(caption: str, words: set[str]) -> str:
     pattern = re.compile(r"\b(" + "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True)) + r")\b")
     pieces = pattern.split(caption)
     return "".join(f"<mark>{escape(piece)}</mark>" if at % 2 else escape(piece) for at, piece in enumerate(pieces))
-
-
-def _link(figure: Figure) -> str:
-    label = escape(", ".join(part for part in (figure.pmcid or figure.source, figure.label) if part))
-    if not figure.article_url.startswith("https://"):
-        return label
-    return f'<a href="{escape(figure.article_url)}" target="_blank" rel="noopener noreferrer">{label}</a>'
-
-
-def attribution(figure: Figure) -> str:
-    """A figure's source in the form that a slide needs."""
-    parts = (figure.label or figure.graphic, figure.pmcid or figure.source, figure.license, figure.article_url)
-    return ", ".join(part for part in parts if part)

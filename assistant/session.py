@@ -151,7 +151,7 @@ class Session:
         keep: list[Turn] | None = None,
     ) -> Update:
         chat = render.messages(turns, self._save, waited_s=waited_s, problem=problem)
-        return chat, render.panel(turns), box, turns if keep is None else keep
+        return chat, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
 
     async def _read(self, file: Path) -> CleanImage:
         if file.stat().st_size > self._limits.max_bytes:

@@ -69,9 +69,17 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default=Path("data"), description="all state; deleting it is a factory reset")
     chroma_url: AnyHttpUrl | None = Field(default=None, description="a Chroma server, instead of the embedded one")
     examples_dir: Path | None = Field(default=None, description="images and one CSV with columns image,question")
+    embedder: str = Field(
+        default="demo", description="what makes the index's vectors: demo, minilm, pmc-clip:FOLDER, clip:FOLDER_OR_ID"
+    )
     figures_shown: int = Field(default=6, ge=1, le=50, description="similar figures beside an answer")
+    remote_thumbnails: bool = Field(
+        default=False,
+        description="show pictures that are not on this machine from their own site, which then sees who looks at them",
+    )
 
     max_upload_mb: float = Field(default=20, gt=0)
+    max_corpus_mb: float = Field(default=500, gt=0, description="a ZIP, or a folder, of figures for the Library")
     max_pixels: int = Field(default=64_000_000, ge=1, description="rows x columns x frames")
     max_question_chars: int = Field(default=2_000, ge=1)
 
@@ -108,6 +116,15 @@ class Settings(BaseSettings):
     @property
     def max_upload_bytes(self) -> int:
         return int(self.max_upload_mb * 1024 * 1024)
+
+    @property
+    def max_corpus_bytes(self) -> int:
+        return int(self.max_corpus_mb * 1024 * 1024)
+
+    @property
+    def chroma_address(self) -> str | None:
+        """`chroma_url` as retrieval takes it."""
+        return str(self.chroma_url) if self.chroma_url else None
 
     def listed(self) -> list[Setting]:
         """All settings in their order, with where each comes from: the environment, the file .env, or the default."""

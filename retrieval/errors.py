@@ -31,3 +31,15 @@ class EmbedderMismatchError(RetrievalError):
 
 class ChromaUnreachableError(RetrievalError):
     """The Chroma server that the settings name does not answer."""
+
+
+class DamagedShardError(RetrievalError):
+    """A Parquet file of the index, which is the truth, cannot be read."""
+
+
+class PictureError(RetrievalError):
+    """A figure's image file is not there, is damaged or has too many pixels."""
+
+
+class ArchiveError(RetrievalError):
+    """An archive is no exported index, or not the one that its own list describes."""

@@ -22,16 +22,12 @@ from torch.nn import functional
 
 from retrieval.errors import WeightsMissingError
 from serving.medvint.vision import PmcClipTower
+from serving.original_keys import TOWER_CHILDREN, our_name
 
 IMAGE_SIZE = 256
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-TOWER_PREFIX = "vision_model."
-# MedVInT holds the tower's children in one nn.Sequential, so its checkpoints number them.
-TOWER_CHILDREN = (
-    *("conv1", "bn1", "relu", "conv2", "bn2", "relu", "conv3", "bn3", "relu"),
-    *("avgpool", "layer1", "layer2", "layer3"),
-)
+TOWER_PREFIX = "vision_tower."
 
 
 class ImageHead(nn.Module):
@@ -78,7 +74,8 @@ def load_tower(file: Path) -> PmcClipTower:
     tower = PmcClipTower()
     try:
         with safe_open(file, "pt") as weights:
-            state = {tower_key(key): _rounded(weights.get_tensor(key)) for key in weights.keys() if is_tower(key)}  # noqa: SIM118
+            names = {key: tower_name(key) for key in weights.keys()}  # noqa: SIM118
+            state = {name: _rounded(weights.get_tensor(key)) for key, name in names.items() if name}
         tower.load_state_dict(_with_counters(state, tower))
     except FileNotFoundError:
         raise WeightsMissingError(f"{file} is missing: images cannot be searched without the demo's weights.") from None
@@ -87,16 +84,14 @@ def load_tower(file: Path) -> PmcClipTower:
     return tower.eval().requires_grad_(False)
 
 
-def is_tower(key: str) -> bool:
-    return key.startswith(TOWER_PREFIX) or key.split(".")[0] in TOWER_CHILDREN
-
-
-def tower_key(key: str) -> str:
-    """`vision_model.10.0.conv1.weight` -> `layer1.0.conv1.weight`; other keys stay."""
-    if not key.startswith(TOWER_PREFIX):
-        return key
-    number, _, rest = key.removeprefix(TOWER_PREFIX).partition(".")
-    return f"{TOWER_CHILDREN[int(number)]}.{rest}" if number.isdigit() else f"{number}.{rest}"
+def tower_name(key: str) -> str:
+    """`vision_model.10.0.conv1.weight` (MedVInT's) and `vision_tower.layer1.0.conv1.weight` (a converted model's) ->
+    `layer1.0.conv1.weight`; a tower's own names stay, others become "".
+    """
+    name = our_name(key) or key
+    if name.startswith(TOWER_PREFIX):
+        return name.removeprefix(TOWER_PREFIX)
+    return key if key.split(".")[0] in TOWER_CHILDREN.values() else ""
 
 
 def fingerprint(tower: PmcClipTower) -> str:

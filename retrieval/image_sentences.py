@@ -16,7 +16,7 @@ from pathlib import Path
 
 from retrieval.concepts import named_modalities
 from serving.evaluation.benchmarks import VqaRow, slake_rows, vqa_rad_rows
-from serving.training.images import LabelledImage, labelled_images
+from serving.evaluation.labelled_images import LabelledImage, labelled_images
 
 FORMS = 6
 """Sentences for one image."""

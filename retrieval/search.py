@@ -1,49 +1,48 @@
-"""Search by image, by words, or both.
+"""Search by image, by words, or both; the way from a question to the figures beside an answer.
 
     search = open_search(Path("data"))
     search.search("pneumothorax", None)              # list[Hit], [] where nothing is similar
-    search.search("What is this?", image, k=8)
+    search.search("What is this?", image, k=8, filters=Filters(modalities=frozenset({"CT"})))
+    search.search_with_query("What causes it?", None, earlier=["What is a pneumothorax?"]).query_text
+    search.more_like("PMC5665693/cureus-i01")
 
-The two queries are embedded into one space and each finds its own list; a figure that both speak for goes up.
+Image and words are embedded into one space; each finds candidates (`generation.py`), which become one ranking
+(`fusion.py`), spread over articles, duplicates behind the best of them.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from retrieval.build import index_folder
+from retrieval.catalogue import Mask, open_catalogue
+from retrieval.condense import condense
 from retrieval.embedders import DemoEmbedder, Embedder, Vectors
 from retrieval.errors import EmbedderMismatchError, IndexBusyError, IndexMissingError
 from retrieval.figures import Figure, Hit
-from retrieval.store import BUILD_COMMAND, REBUILD_COMMAND, Current, Store, figure_of
+from retrieval.filters import Filters, allowed
+from retrieval.fusion import Fusion, Ranked, fuse
+from retrieval.generation import Generation, Query
+from retrieval.relevance import Tuning, load_tuning
+from retrieval.store import BUILD_COMMAND, REBUILD_COMMAND, Current, Store
 
 POOL = 50
-"""Candidates that each query brings: more than anyone is shown, so that fusion can lift what both found."""
+"""Candidates that each view brings: more than anyone is shown, so that fusion can lift what several found."""
+
+FUSION: Fusion = "weighted"
+PER_ARTICLE = 2
 
 
 @dataclass(frozen=True)
-class Floors:
-    """The cosine under which a query has found nothing; `retrieval/evaluation/floors.py` measures them.
+class Found:
+    """Hits, and the words that were searched: the question, or what was made of a follow-up question."""
 
-    On the 434 figures of the sample, chosen on these same queries. Text: 0.32 rejects 59 of 60 questions on
-    other subjects and 15 of the 529 questions of SLAKE's validate and VQA-RAD's validation part. Image: 0.40
-    rejects 14 of 17 photographs and drawings and 38 of 40 pieces of nonsense, none of the held-out radiology,
-    and 39 of 100 knees, skin and blood, of which the sample has few.
-    """
-
-    image: float
-    text: float
-
-
-FLOORS = Floors(image=0.40, text=0.32)
-IMAGE_WEIGHT = 0.5
-"""Of two queries that both tell something. At 0.5, 92.7 % of the captions found name the image's modality, at 0.8
-98.3 %; what the question gains is not measured yet (`retrieval/evaluation/agreement.py`)."""
+    hits: list[Hit]
+    query_text: str
 
 
 @dataclass(frozen=True)
@@ -54,87 +53,120 @@ class Candidate:
     cosines: Mapping[str, float]
 
 
-def fuse(candidates: list[Candidate], floors: Floors = FLOORS, image_weight: float = IMAGE_WEIGHT) -> list[Hit]:
-    """Candidates of one or two queries as ranked hits; [] where no query reaches its floor.
-
-    A query whose best candidate stays under its floor is left out: "What is shown here?" says nothing about
-    a figure, and must not push the image's finds down. `score` is the mean of the cosines, weighted.
-    """
-    floor = {"image": floors.image, "text": floors.text}
-    weight = {"image": image_weight, "text": 1 - image_weight}
-    queries = {query for candidate in candidates for query in candidate.cosines}
-    telling = sorted(q for q in queries if max(c.cosines[q] for c in candidates) >= floor[q])
-    if not telling:
-        return []
-    total = sum(weight[query] for query in telling)
-    scored = []
-    for candidate in candidates:
-        found_by = tuple(query for query in telling if candidate.cosines[query] >= floor[query])
-        score = sum(weight[query] * candidate.cosines[query] for query in telling) / total
-        if found_by:
-            scored.append((score, candidate.figure, found_by))
-    scored.sort(key=lambda item: (-item[0], item[1].figure_id))
-    return [
-        Hit(figure, min(max(score, 0.0), 1.0), rank, found_by)
-        for rank, (score, figure, found_by) in enumerate(scored, 1)
-    ]
+@dataclass(frozen=True)
+class _Chosen:
+    best: Ranked
+    also: tuple[int, ...]
 
 
 class Search:
     """Search over one index; safe to call from several threads; notices when the index was rebuilt."""
 
     def __init__(
-        self, store: Store, embedder: Embedder, chroma_url: str | None = None, floors: Floors = FLOORS
+        self, store: Store, embedder: Embedder, chroma_url: str | None = None, tuning: Tuning | None = None
     ) -> None:
-        self._store, self._embedder, self._chroma_url, self._floors = store, embedder, chroma_url, floors
+        self._store, self._embedder, self._chroma_url = store, embedder, chroma_url
+        self.tuning = tuning or load_tuning(embedder.name)
         self._opening = threading.Lock()
-        self._opened: tuple[Current, Any] | None = None
-        self._collection()
+        self._opened: Generation | None = None
+        self.generation()
 
-    def search(self, text: str | None, image: Image.Image | None, k: int = 8) -> list[Hit]:
-        """At most `k` figures, best first; [] where nothing reaches the floor, or there is neither text nor image.
+    def search(
+        self,
+        text: str | None,
+        image: Image.Image | None,
+        k: int = 8,
+        *,
+        filters: Filters | None = None,
+        exclude_pmcids: Collection[str] = (),
+        earlier: Sequence[str] = (),
+    ) -> list[Hit]:
+        """The hits of `search_with_query`."""
+        return self.search_with_query(
+            text, image, k, filters=filters, exclude_pmcids=exclude_pmcids, earlier=earlier
+        ).hits
+
+    def search_with_query(
+        self,
+        text: str | None,
+        image: Image.Image | None,
+        k: int = 8,
+        *,
+        filters: Filters | None = None,
+        exclude_pmcids: Collection[str] = (),
+        earlier: Sequence[str] = (),
+    ) -> Found:
+        """At most `k` figures, best first; none where nothing is similar enough, or there is neither text nor image.
+
+        Args:
+            exclude_pmcids: articles that must not be found: an evaluation item's own.
+            earlier: the questions before this one, oldest first, for a follow-up ("And on the left?").
 
         Raises:
             WeightsMissingError: an image is given and the image embedder has no weights.
             IndexMissingError: the index was deleted meanwhile.
         """
-        queries: dict[str, Vectors] = {}
-        if image is not None:
-            queries["image"] = self._embedder.embed_images([image])[0]
-        if text and text.strip():
-            queries["text"] = self._embedder.embed_texts([text.strip()])[0]
-        return fuse(self.candidates(queries, max(POOL, k)), self._floors)[:k] if queries else []
+        query_text = condense((text or "").strip(), earlier)
+        query = Query(
+            image=self._embedder.embed_images([image])[0] if image is not None else None,
+            text=self._embedder.embed_texts([query_text])[0] if query_text else None,
+            words=query_text,
+        )
+        return Found(self.find(query, k, filters=filters, exclude_pmcids=exclude_pmcids), query_text)
+
+    def find(
+        self, query: Query, k: int = 8, *, filters: Filters | None = None, exclude_pmcids: Collection[str] = ()
+    ) -> list[Hit]:
+        """The search of a query that is embedded already."""
+        generation = self.generation()
+        mask = allowed(generation.catalogue, filters, exclude_pmcids)
+        pool = generation.pool(query, max(POOL, 2 * k), mask)
+        return _hits(generation, fuse(pool, self.tuning, FUSION), k, mask)
+
+    def more_like(self, figure_id: str, k: int = 8, *, filters: Filters | None = None) -> list[Hit]:
+        """Figures like one of the index, by its caption and its image; itself and its duplicates are not among them.
+
+        [] where there is no such figure, or nothing similar.
+        """
+        generation = self.generation()
+        query = generation.query_of(figure_id)
+        if query is None:
+            return []
+        catalogue = generation.catalogue
+        groups = catalogue.columns["group"].codes
+        others = groups != groups[catalogue.rows([figure_id])[0]]
+        wanted = allowed(catalogue, filters, ())
+        mask = others if wanted is None else others & wanted
+        pool = generation.pool(query, max(POOL, 2 * k), mask)
+        return _hits(generation, fuse(pool, self.tuning, FUSION), k, mask)
+
+    def figure(self, figure_id: str) -> Figure | None:
+        """The figure of an id; None where the index has none."""
+        return self.generation().figure(figure_id)
+
+    def facets(self) -> dict[str, list[str]]:
+        """What figures can be filtered by: the values of "modality", "region", "license" and "source"."""
+        catalogue = self.generation().catalogue
+        return {name: catalogue.names(name) for name in ("modality", "region", "license", "source")}
 
     def candidates(self, queries: Mapping[str, Vectors], count: int) -> list[Candidate]:
-        """What each query finds, `count` each, with the cosines to all queries."""
-        if not queries:
-            return []
-        current, collection = self._collection()
-        answer = collection.query(
-            query_embeddings=np.stack(list(queries.values())),
-            n_results=min(count, current.figures),
-            include=["metadatas", "documents", "embeddings"],
-        )
-        found: dict[str, Candidate] = {}
-        for ids, texts, metadatas, vectors in zip(
-            answer["ids"], answer["documents"], answer["metadatas"], answer["embeddings"], strict=True
-        ):
-            cosines = np.asarray(vectors, np.float32) @ np.stack(list(queries.values())).T
-            for figure_id, text, metadata, row in zip(ids, texts, metadatas, cosines.tolist(), strict=True):
-                if figure_id not in found:
-                    found[figure_id] = Candidate(
-                        figure_of(figure_id, text, metadata), dict(zip(queries, row, strict=True))
-                    )
-        return list(found.values())
+        """What each query ("image", "text") finds among captions, `count` each, with the cosines to all queries."""
+        generation = self.generation()
+        pool = generation.pool(Query(queries.get("image"), queries.get("text")), count)
+        figures = generation.show(pool.rows)
+        return [
+            Candidate(figure, {name: float(pool.views[name][place]) for name in queries})  # type: ignore[index]
+            for place, (figure, _) in enumerate(figures)
+        ]
 
     def __len__(self) -> int:
-        return self._collection()[0].figures
+        return self.generation().current.figures
 
-    def _collection(self) -> tuple[Current, Any]:
-        """The current generation's collection; a build in another process may have made a newer one."""
+    def generation(self) -> Generation:
+        """The current generation; a build in another process may have made a newer one."""
         with self._opening:
             current = self._store.current()
-            if self._opened is not None and current == self._opened[0]:
+            if self._opened is not None and current == self._opened.current:
                 return self._opened
             if current is not None and current.embedder != self._embedder.name:
                 raise EmbedderMismatchError(
@@ -144,23 +176,68 @@ class Search:
             try:
                 if current is None:
                     raise IndexMissingError("There is no current generation.")
-                collection = self._store.open_collection(current, self._chroma_url)
+                self._opened = self._open(current)
             except IndexMissingError:
-                current, collection = self._heal()
-            self._opened = current, collection
+                self._opened = self._open(self._heal())
             return self._opened
 
-    def _heal(self) -> tuple[Current, Any]:
+    def _open(self, current: Current) -> Generation:
+        captions = self._store.open_collection(current, self._chroma_url)
+        # Vectors of another image embedder do not compare: `medvint index rebuild` makes them anew.
+        comparable = current.image_space == self._embedder.image_space
+        pictures = self._store.open_images(current, self._chroma_url) if comparable else None
+        folder = self._store.folder / "lexical" / current.generation
+        return Generation(current, captions, pictures, open_catalogue(folder, captions))
+
+    def _heal(self) -> Current:
         """Chroma is lost or damaged: it is made anew from Parquet."""
         if not self._store.shards():
             raise IndexMissingError(f"There is no index in {self._store.folder} yet: `{BUILD_COMMAND}` makes one.")
         self._store.check_embedder(self._embedder)
         try:
             with self._store.writing():
-                current = self._store.rebuild_chroma(self._chroma_url)
+                return self._store.rebuild_chroma(self._chroma_url)
         except IndexBusyError as error:
             raise IndexBusyError(f"The index is not ready yet. {error}") from error
-        return current, self._store.open_collection(current, self._chroma_url)
+
+
+def _hits(generation: Generation, ranked: Sequence[Ranked], k: int, mask: Mask | None) -> list[Hit]:
+    chosen = _spread(generation, ranked, k, mask)
+    rows = [row for one in chosen for row in (one.best.row, *one.also)]
+    figures = dict(zip(rows, generation.show(np.array(rows, np.int64)), strict=True))
+    return [
+        Hit(
+            figure=figures[one.best.row][0],
+            score=one.best.score,
+            rank=rank,
+            found_by=one.best.found_by,
+            relevance=one.best.relevance,
+            also=(*figures[one.best.row][1], *(f for row in one.also for f in (figures[row][0], *figures[row][1]))),
+        )
+        for rank, one in enumerate(chosen, 1)
+    ]
+
+
+def _spread(generation: Generation, ranked: Sequence[Ranked], k: int, mask: Mask | None) -> list[_Chosen]:
+    """The first `k`, one of each group of duplicates and two of an article, or more where nothing else is there."""
+    catalogue = generation.catalogue
+    groups, articles = catalogue.columns["group"].codes, catalogue.columns["article"].codes
+    seen: set[int] = set()
+    of_article: dict[int, int] = {}
+    chosen: list[int] = []
+    spare: list[int] = []
+    for place, one in enumerate(ranked):
+        group, article = int(groups[one.row]), int(articles[one.row])
+        if group in seen:
+            continue
+        seen.add(group)
+        if of_article.get(article, 0) < PER_ARTICLE:
+            of_article[article] = of_article.get(article, 0) + 1
+            chosen.append(place)
+        else:
+            spare.append(place)
+    best = sorted((chosen + spare)[:k])
+    return [_Chosen(ranked[place], catalogue.duplicates(ranked[place].row, mask)) for place in best]
 
 
 def open_search(data_dir: Path, chroma_url: str | None = None, embedder: Embedder | None = None) -> Search:

@@ -41,8 +41,10 @@ class GivenFigures(FigureSearch):
         super().__init__(settings)
         self._hits = hits
 
-    async def search(self, text: str, image: Image.Image | None, k: int) -> tuple[Sequence[Hit], str]:
-        return self._hits, ""
+    async def search(
+        self, text: str, image: Image.Image | None, k: int, earlier: Sequence[str] = ()
+    ) -> tuple[Sequence[Hit], tuple[str, ...]]:
+        return self._hits, ()
 
 
 class Asker:

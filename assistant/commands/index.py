@@ -1,30 +1,70 @@
-"""`medvint index`: build the index of figures, and search it."""
+"""`medvint index`: build the index of figures, look into it, search it, and keep it whole."""
 
-import sys
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assistant.commands import index_files
 from assistant.commands.errors import CommandError, print_json, read_file
+from assistant.commands.index_progress import settings, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.progress import TaskID
-
-    from assistant.settings import Settings
-    from retrieval.build import BuildReport, Progress
+    from retrieval.build import BuildReport
     from retrieval.figures import Hit
+    from retrieval.upkeep import IndexStats
 
-app = typer.Typer(no_args_is_help=True, help="Build the index of PubMed Central figures, and search it.")
+app = typer.Typer(no_args_is_help=True, help="The index of figures: build it, search it, keep it whole.")
+app.command("export")(index_files.export)
+app.command("import")(index_files.import_)
+app.command("convert-embedder")(index_files.convert_embedder)
+
+KEPT = "What was finished is kept; the same command goes on from there."
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
+
+
+def _known_corpus(name: str) -> str:
+    from retrieval.corpora.registry import CORPORA
+
+    if name not in CORPORA:
+        raise typer.BadParameter(f"there is no corpus {name!r}; there are {', '.join(CORPORA)}.")
+    return name
+
+
+@app.command()
+def corpora(json: Json = False) -> None:
+    """List the corpora that can be built.
+
+    \b
+      medvint index corpora
+    """
+    from retrieval.corpora.registry import CORPORA
+
+    if json:
+        print_json(
+            [
+                {
+                    "name": corpus.name,
+                    "title": corpus.title,
+                    "help": corpus.help,
+                    "needs_path": corpus.needs_path,
+                    "has_images": corpus.has_images,
+                }
+                for corpus in CORPORA.values()
+            ]
+        )
+        return
+    for corpus in CORPORA.values():
+        needs = "  needs --path" if corpus.needs_path else ""
+        typer.echo(f"{corpus.name:<18} {corpus.title}{needs}\n{'':<18} {corpus.help}")
 
 
 @app.command()
 def build(
-    corpus: Annotated[str, typer.Argument(help="Its name; `medvint index corpora` lists them.")],
+    corpus: Annotated[
+        str, typer.Argument(parser=_known_corpus, metavar="CORPUS", help="See `medvint index corpora`; such as sample.")
+    ],
     path: Annotated[
         Path | None, typer.Option(help="The corpus's folder or ZIP; the sample comes along, ROCO can be downloaded.")
     ] = None,
@@ -32,7 +72,7 @@ def build(
         list[str] | None,
         typer.Option(help='A licence to take, such as "CC BY-NC"; may be repeated. Without it: the open ones.'),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
+    json: Json = False,
 ) -> None:
     """Add a corpus to the index; running it again goes on where it stopped.
 
@@ -45,42 +85,118 @@ def build(
       medvint index build own --path lecture.zip
     """
     from retrieval.build import build_index
+    from retrieval.embedders import open_embedder
 
-    settings = _settings()
-    taken = set(licences) if licences else None
-    with _progress() as show:
-        report = build_index(corpus, settings.data_dir, path, taken, show, chroma_url=_chroma_url(settings))
-    _tell(report, json)
-
-
-@app.command()
-def corpora() -> None:
-    """Every corpus that there is a reader for, and what to give as --path.
-
-    \b
-      medvint index corpora
-    """
-    from retrieval.corpora.registry import CORPORA
-
-    for corpus in CORPORA.values():
-        typer.echo(f"{corpus.name:<18}{corpus.title}: {corpus.help}")
+    chosen = settings()
+    with writing(KEPT) as show:
+        report = build_index(
+            corpus,
+            chosen.data_dir,
+            path,
+            set(licences) if licences else None,
+            show,
+            chroma_url=chosen.chroma_address,
+            embedder=open_embedder(chosen.embedder),
+        )
+    _tell_build(report, json)
 
 
 @app.command()
-def rebuild(
-    json: Annotated[bool, typer.Option("--json", help="The report as JSON on standard output.")] = False,
-) -> None:
-    """Make the search database anew from the figures that are kept, after a change of embedder or a damaged file.
+def rebuild(json: Json = False) -> None:
+    """Make the search database anew from the figures that are kept: for another embedder, or after damage.
 
     \b
       medvint index rebuild
+      MEDVINT_EMBEDDER=pmc-clip:data/models/pmc-clip medvint index rebuild
     """
     from retrieval.build import rebuild_index
+    from retrieval.embedders import open_embedder
 
-    settings = _settings()
-    with _progress() as show:
-        report = rebuild_index(settings.data_dir, show, chroma_url=_chroma_url(settings))
-    _tell(report, json)
+    chosen = settings()
+    with writing(KEPT) as show:
+        report = rebuild_index(
+            chosen.data_dir, show, chroma_url=chosen.chroma_address, embedder=open_embedder(chosen.embedder)
+        )
+    _tell_build(report, json)
+
+
+@app.command()
+def stats(json: Json = False) -> None:
+    """Count what is in the index: figures, licences, modalities and years of each corpus, and bytes on disk.
+
+    \b
+      medvint index stats
+      medvint index stats --json
+    """
+    from retrieval.upkeep import stats as counted
+
+    found = counted(settings().data_dir)
+    if json:
+        print_json({**vars(found), "corpora": {name: vars(corpus) for name, corpus in found.corpora.items()}})
+    else:
+        typer.echo(_stats_text(found))
+
+
+@app.command()
+def verify(json: Json = False) -> None:
+    """Check that the index is whole: every file readable, no figure twice, the search database in step.
+
+    The exit status is 1 where it is not. Example:
+
+    \b
+      medvint index verify || medvint index rebuild
+    """
+    from retrieval.upkeep import verify as checked
+
+    chosen = settings()
+    with writing("Nothing was changed.") as show:
+        report = checked(chosen.data_dir, chosen.chroma_address, show)
+    if json:
+        print_json(asdict(report) | {"ok": report.ok})
+    else:
+        typer.echo("\n".join(report.problems) or "The index is whole.")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def delete(
+    corpus: Annotated[list[str] | None, typer.Option(help="All figures of this corpus; may be repeated.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="All figures under it; may be repeated.")] = None,
+    article: Annotated[list[str] | None, typer.Option(help="All figures of this PMCID; may be repeated.")] = None,
+    figure: Annotated[list[str] | None, typer.Option(help="The figure with this id; may be repeated.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Delete figures from the index; files outside it stay. What any option names goes. Examples:
+
+    \b
+      medvint index delete --corpus own
+      medvint index delete --licence "CC BY-NC-ND 4.0" --yes
+      medvint index delete --article PMC3807838 --article PMC4191680
+    """
+    if not any((corpus, licence, article, figure)):
+        raise CommandError("Say what to delete: --corpus, --licence, --article or --figure.")
+    named = ", ".join([*(corpus or ()), *(licence or ()), *(article or ()), *(figure or ())])
+    if not yes and not typer.confirm(f"The index loses all figures of {named}. Go on?", err=True):
+        raise typer.Exit(1)
+    from retrieval.upkeep import delete as removed
+
+    chosen = settings()
+    with writing("The same command again finishes it.") as show:
+        gone = removed(
+            chosen.data_dir,
+            pmcids=article or (),
+            figure_ids=figure or (),
+            licences=licence or (),
+            corpora=corpus or (),
+            chroma_url=chosen.chroma_address,
+            progress=show,
+        )
+    if json:
+        print_json({"deleted": gone})
+    else:
+        typer.echo(f"{gone:,} figures deleted from the index")
 
 
 @app.command()
@@ -88,26 +204,52 @@ def search(
     words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[Path | None, typer.Option(help="An image to find similar figures to.")] = None,
     k: Annotated[int, typer.Option("-k", help="How many figures.", min=1, max=100)] = 5,
-    json: Annotated[bool, typer.Option("--json", help="The hits as JSON on standard output.")] = False,
+    like: Annotated[str | None, typer.Option(help="Instead: the id of a figure to find similar ones to.")] = None,
+    modality: Annotated[list[str] | None, typer.Option(help="Only this one, such as CT; may be repeated.")] = None,
+    region: Annotated[list[str] | None, typer.Option(help="Only this one, such as chest; may be repeated.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
+    corpus: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
+    year_from: Annotated[int | None, typer.Option(help="Only figures of this year and later.")] = None,
+    year_to: Annotated[int | None, typer.Option(help="Only figures of this year and before.")] = None,
+    json: Json = False,
 ) -> None:
     """Find figures by words, by an image, or by both. Examples:
 
     \b
       medvint index search "left pneumothorax" -k 5
-      medvint index search --image chest.png
+      medvint index search --image chest.png --modality X-ray --year-from 2015
       medvint index search "effusion" --image chest.dcm --json
+      medvint index search --like PMC3807838/CRIM.PULMONOLOGY2013-374960.004
     """
-    if not words and image is None:
+    if not words and image is None and like is None:
         raise CommandError('Give words, an image, or both: medvint index search "pneumothorax" --image chest.png')
+    if like is not None and (words or image):
+        raise CommandError("--like takes neither words nor an image.")
     data = read_file(image) if image else None
 
     from assistant.uploads import UploadLimits, clean_upload
+    from retrieval.embedders import open_embedder
+    from retrieval.filters import Filters
     from retrieval.search import open_search
 
-    settings = _settings()
-    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+    chosen = settings()
+    limits = UploadLimits(chosen.max_upload_bytes, chosen.max_pixels)
     picture = clean_upload(data, image.name, limits).image if data is not None and image else None
-    hits = open_search(settings.data_dir, _chroma_url(settings)).search(words, picture, k)
+    filters = Filters(
+        modalities=frozenset(modality or ()),
+        regions=frozenset(region or ()),
+        licences=frozenset(licence or ()),
+        corpora=frozenset(corpus or ()),
+        year_from=year_from,
+        year_to=year_to,
+    )
+    opened = open_search(chosen.data_dir, chosen.chroma_address, open_embedder(chosen.embedder))
+    if like is None:
+        hits = opened.search(words, picture, k, filters=filters)
+    elif opened.figure(like) is None:
+        raise CommandError(f"The index has no figure {like}.")
+    else:
+        hits = opened.more_like(like, k)
     if json:
         print_json([hit.to_dict() for hit in hits])
     elif not hits:
@@ -116,42 +258,7 @@ def search(
         typer.echo(hit_text(hit))
 
 
-def _settings() -> "Settings":
-    from assistant.settings import Settings
-
-    return Settings()
-
-
-def _chroma_url(settings: "Settings") -> str | None:
-    return str(settings.chroma_url) if settings.chroma_url else None
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress]":
-    """Bars on a terminal, else a line for each tenth: into a log, or to `medvint up`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-        said: dict[str, int] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
-            tenth = 10 * done // max(total, 1)
-            if not console.is_terminal and said.get(stage) != tenth:
-                said[stage] = tenth
-                print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)
-
-        yield show
-
-
-def _tell(report: "BuildReport", json: bool) -> None:
+def _tell_build(report: "BuildReport", json: bool) -> None:
     if json:
         print_json(asdict(report))
         return
@@ -163,12 +270,34 @@ def _tell(report: "BuildReport", json: bool) -> None:
         typer.echo(f"   left out: {count} ({reason})")
 
 
+def _stats_text(found: "IndexStats") -> str:
+    lines = [f"{found.figures:,} figures, embedded by {found.embedder}"]
+    for name, corpus in found.corpora.items():
+        years = sorted(year for year in corpus.years if year)
+        span = f", {years[0]} to {years[-1]}" if years else ""
+        lines.append(f"{name}: {corpus.figures:,} figures{span}, {corpus.images:,} with a picture here")
+        for what in (corpus.licences, corpus.modalities):
+            counted = sorted(what.items(), key=lambda item: -item[1])
+            lines.append("   " + ", ".join(f"{key or 'not named'} {count:,}" for key, count in counted))
+    disk = (("figures", found.bytes_parquet), ("search database", found.bytes_chroma))
+    sizes = (*disk, ("pictures", found.bytes_thumbnails))
+    lines.append("on disk: " + ", ".join(f"{what} {size / 2**20:,.1f} MB" for what, size in sizes))
+    if not found.in_step:
+        lines.append("The search database is behind the figures: `medvint index rebuild` makes it anew.")
+    return "\n".join(lines)
+
+
 def hit_text(hit: "Hit") -> str:
-    """A hit as four short lines: place, figure, caption, licence and article."""
+    """A hit in a few short lines: place, figure, caption, licence and article, other sources."""
+    from assistant.figure_cards import relevance
+
     figure = hit.figure
     described = " (described by us)" if figure.caption_by == "medvint" else ""
-    return (
-        f"{hit.rank}. {figure.figure_id}  {hit.score:.2f}, found by {' and '.join(hit.found_by)}\n"
-        f"   {figure.caption}{described}\n"
-        f"   {figure.license} · {figure.article_url}"
-    )
+    told = f"{relevance(hit)}, " if hit.relevance is not None else ""
+    lines = [
+        f"{hit.rank}. {figure.figure_id}  {told}similarity {hit.score:.2f}, found by {' and '.join(hit.found_by)}",
+        f"   {figure.caption}{described}",
+        " · ".join(part for part in (f"   {figure.license}", str(figure.year or ""), figure.article_url) if part),
+    ]
+    lines += [f"   also {other.figure_id} ({other.license})" for other in hit.also]
+    return "\n".join(lines)

@@ -6,6 +6,7 @@
 A new corpus is one module with a reader and one line here.
 """
 
+import shutil
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -71,6 +72,18 @@ CORPORA: dict[str, Corpus] = {
 }
 
 
+def forget_unpacked(names: Collection[str], data_dir: Path) -> None:
+    """Deletes what `read_corpus` unpacked of these corpora; what it read where it lies stays."""
+    for name in names:
+        # A name that is no corpus could lead anywhere.
+        if name in CORPORA and (folder := _unpacked(name, data_dir)).is_dir():
+            shutil.rmtree(folder)
+
+
+def _unpacked(name: str, data_dir: Path) -> Path:
+    return data_dir / "corpora" / name
+
+
 def read_corpus(
     name: str,
     path: Path | None,
@@ -99,7 +112,7 @@ def read_corpus(
         raise CorpusError(f"{corpus.title} needs a path: {corpus.help}.")
     if path is not None and not path.exists():
         raise CorpusError(f"{path} is not there.")
-    unpacked = data_dir / "corpora" / name
+    unpacked = _unpacked(name, data_dir)
     if path is None:
         path = SAMPLE if name == "sample" else download_roco(data_dir / "downloads" / "roco", _download(progress))
     elif path.suffix.lower() == ".zip":

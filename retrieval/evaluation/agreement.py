@@ -1,32 +1,35 @@
-"""Do the captions that an image finds name its modality and its region?
+"""Do the captions that an image finds name its modality, its region and its finding?
 
-    python -m retrieval.evaluation.agreement --data ../shared/data
-
-Images of SLAKE's validate split are the queries, ROCO's openly licensed captions (radiology and other figures) the
-index, exact search. A caption that names no modality counts as wrong. Beside the image: the same with its question
-fused in, in the ways that search could do it, and captions drawn at random.
+Images of SLAKE's validate split, and held-out images of two other sets with a finding each, are the queries. A
+caption that names no modality counts as wrong. Beside the image: its question, both fused in the ways that search
+could do it, captions drawn at random, and captions drawn from those that name the same modality (and region).
 """
 
-import json
+import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
-import typer
 from PIL import Image
 
-from retrieval.build import build_index
-from retrieval.concepts import named_modalities, named_regions
-from retrieval.embedders import DEMO_HEAD, DEMO_MODEL, DemoEmbedder, Vectors
-from retrieval.evaluation.exact import ExactIndex
+from retrieval.embedders import Embedder, Vectors
+from retrieval.evaluation.captions import Captions
+from retrieval.evaluation.findings import finding_pattern, slake_findings
+from retrieval.fusion import fuse
+from retrieval.generation import Query
 from retrieval.image_sentences import slake_pictures
+from retrieval.relevance import Tuning
+from retrieval.search import POOL, Search
 from serving.evaluation.benchmarks import slake_rows
+from serving.evaluation.intervals import interval
+from serving.evaluation.labelled_images import labelled_images
 
 K = 8
-POOL = 50
+QUESTIONS = 5
+IMAGE_WEIGHTS = (0.5, 0.6, 0.7, 0.8, 0.9)
 REGIONS = {
     "chest": {"chest", "heart"},
     "abdomen": {"abdomen"},
@@ -36,110 +39,137 @@ REGIONS = {
     "neck": {"neck"},
 }
 """Regions of the labels as the names that captions are read for."""
+OTHER_SETS = {"brain-tumour-mri": ("MRI", "brain"), "kermany-chest-xray": ("X-ray", "chest")}
+PER_SET = 40
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Query:
-    """One validate image (and question) with its vectors and its truth."""
+class Shown:
+    """One image with its vector, what its labels say, and what is asked about it."""
 
-    image: Vectors
-    text: Vectors | None
+    path: Path
+    dataset: str
+    vector: Vectors
     modality: str
     regions: frozenset[str]
+    finding: re.Pattern[str] | None
+    questions: tuple[str, ...] = ()
 
 
-Ranking = Callable[[Query], list[int]]
-
-
-def reciprocal_rank(index: ExactIndex, constant: int = 60) -> Ranking:
-    def rank(query: Query) -> list[int]:
-        scores: dict[int, float] = defaultdict(float)
-        for vector in (query.image, query.text):
-            if vector is not None:
-                for place, (number, _) in enumerate(index.top(vector, POOL)):
-                    scores[number] += 1 / (constant + place + 1)
-        return sorted(scores, key=lambda number: -scores[number])[:K]
-
-    return rank
-
-
-def weighted(index: ExactIndex, image_weight: float) -> Ranking:
-    """The mean of the cosines over the candidates of both queries."""
-
-    def rank(query: Query) -> list[int]:
-        if query.text is None:
-            return [number for number, _ in index.top(query.image, K)]
-        pool = {n for vector in (query.image, query.text) for n, _ in index.top(vector, POOL)}
-        mixed = image_weight * query.image + (1 - image_weight) * query.text
-        return sorted(pool, key=lambda number: -float(index.vectors[number] @ mixed))[:K]
-
-    return rank
-
-
-def agreement(index: ExactIndex, queries: list[Query], ranking: Ranking) -> tuple[float, float]:
-    """Percent of the top 8 that name the modality, and the region."""
-    modality = region = count = 0
-    for query in queries:
-        for number in ranking(query):
-            caption = index.figures[number].caption
-            modality += query.modality in named_modalities(caption)
-            region += bool(query.regions & named_regions(caption))
-            count += 1
-    return 100 * modality / count, 100 * region / count
-
-
-def slake_queries(folder: Path, embedder: DemoEmbedder, questions: int) -> list[Query]:
-    """Validate images, each alone (`questions=0`) or with up to so many of its questions."""
-    pictures = slake_pictures(folder, "validate")
-    images = embedder.embed_images([Image.open(picture.path) for picture in pictures])
+def slake_shown(folder: Path, split: str, embedder: Embedder, questions: int = QUESTIONS) -> list[Shown]:
+    """SLAKE's images of a split, each with up to so many of its questions."""
+    pictures = slake_pictures(folder, split)
     asked: dict[Path, list[str]] = defaultdict(list)
-    for row in slake_rows(folder, "validate"):
+    for row in slake_rows(folder, split):
         if len(asked[row.image_path]) < questions:
             asked[row.image_path].append(row.question)
-    texts = sorted({question for group in asked.values() for question in group})
-    vectors = dict(zip(texts, embedder.embed_texts(texts), strict=True))
-    queries = []
-    for picture, image in zip(pictures, images, strict=True):
-        truth = picture.modality, frozenset(REGIONS[picture.region])
-        if questions:
-            queries += [Query(image, vectors[question], *truth) for question in asked[picture.path]]
-        else:
-            queries.append(Query(image, None, *truth))
-    return queries
+    vectors = embedder.embed_images([Image.open(picture.path) for picture in pictures])
+    return [
+        Shown(
+            picture.path,
+            "slake",
+            vector,
+            picture.modality,
+            frozenset(REGIONS[picture.region]),
+            finding_pattern(slake_findings(picture.path)),
+            tuple(asked[picture.path]),
+        )
+        for picture, vector in zip(pictures, vectors, strict=True)
+    ]
 
 
-def main(
-    data: Annotated[Path, typer.Option(help="Folder with slake/ and roco-captions/.")] = Path("../shared/data"),
-    data_dir: Annotated[Path, typer.Option(help="The index of ROCO is built here.")] = Path("data/evaluation"),
-    tower: Path = DEMO_MODEL,
-    head: Path = DEMO_HEAD,
-    json_out: Annotated[Path | None, typer.Option(help="The figures as JSON.")] = None,
-) -> None:
-    """Print the agreement of image queries, fusions and random captions."""
-    build_index("roco", data_dir, data / "roco-captions", progress=lambda *step: typer.echo(step, err=True))
-    index, embedder = ExactIndex(data_dir, "roco"), DemoEmbedder(tower, head)
-    alone = slake_queries(data / "slake", embedder, 0)
-    asked = slake_queries(data / "slake", embedder, 5)
+def others_shown(data: Path, embedder: Embedder) -> list[Shown]:
+    """Held-out images of the other sets whose class is a finding; sets that are not there are left out."""
+    shown = []
+    for name, (modality, region) in OTHER_SETS.items():
+        if not (data / name / "rows.jsonl").exists():
+            continue
+        images = [
+            one for one in labelled_images(data / name) if one.held_out and finding_pattern([one.labels["class"]])
+        ]
+        images = images[:: max(1, len(images) // PER_SET)][:PER_SET]
+        vectors = embedder.embed_images([Image.open(one.path) for one in images])
+        shown += [
+            Shown(one.path, name, vector, modality, frozenset(REGIONS[region]), finding_pattern([one.labels["class"]]))
+            for one, vector in zip(images, vectors, strict=True)
+        ]
+    return shown
+
+
+def measure_agreement(
+    search: Search, captions: Captions, shown: Sequence[Shown], embedder: Embedder, progress: Progress
+) -> dict[str, Any]:
+    """By way of searching: the share of the first 8 captions that agree, in percent with 95 % intervals."""
     rng = np.random.default_rng(1)
-    rows: list[tuple[str, list[Query], Ranking]] = [
-        ("random captions", alone, lambda query: rng.integers(len(index.figures), size=K).tolist()),
-        ("image", alone, weighted(index, 1.0)),
-        ("question alone", asked, weighted(index, 0.0)),
-        ("image and question, reciprocal rank", asked, reciprocal_rank(index)),
-    ]
-    rows += [
-        (f"image and question, image weighs {weight}", asked, weighted(index, weight))
-        for weight in (0.5, 0.6, 0.7, 0.8)
-    ]
-    typer.echo(f"SLAKE validate images query {len(index.figures)} ROCO captions; top {K}")
-    report = {}
-    for name, queries, ranking in rows:
-        modality, region = agreement(index, queries, ranking)
-        report[name] = {"n": len(queries), "modality": round(modality, 1), "region": round(region, 1)}
-        typer.echo(f"{name:42} n={len(queries):4}  modality {modality:5.1f} %  region {region:5.1f} %")
-    if json_out:
-        json_out.write_text(json.dumps({"captions": len(index.figures), "k": K, "rows": report}, indent=2) + "\n")
+    texts = sorted({question for one in shown for question in one.questions})
+    vectors = dict(zip(texts, embedder.embed_texts(texts), strict=True))
+    counted: dict[str, list[tuple[Shown, Sequence[int]]]] = defaultdict(list)
+    for number, one in enumerate(shown):
+        progress("agreement", number, len(shown))
+        for way, some in (
+            ("random captions", np.arange(len(captions))),
+            ("random of the modality", captions.naming(one.modality)),
+            ("random of modality and region", captions.naming(one.modality, one.regions)),
+        ):
+            counted[way].append((one, rng.choice(some, K).tolist() if len(some) else []))
+        for way, rows in _by_image(search, one).items():
+            counted[way].append((one, rows))
+        for question in one.questions:
+            for way, rows in _by_both(search, one, question, vectors[question]).items():
+                counted[way].append((one, rows))
+    progress("agreement", len(shown), len(shown))
+    return {
+        "captions": len(captions),
+        "k": K,
+        "images": len(shown),
+        "ways": {way: _summary(captions, found) for way, found in counted.items()},
+        "by_modality": {
+            modality: _summary(captions, [(one, rows) for one, rows in counted["image"] if one.modality == modality])
+            for modality in sorted({one.modality for one in shown})
+        },
+    }
 
 
-if __name__ == "__main__":
-    typer.run(main)
+def _by_image(search: Search, one: Shown) -> dict[str, Sequence[int]]:
+    query = Query(image=one.vector)
+    pool = search.generation().pool(query, POOL)
+    return {"image": [r.row for r in fuse(pool, Tuning())[:K]], "image, as the product": _product(search, query)}
+
+
+def _by_both(search: Search, one: Shown, question: str, vector: Vectors) -> dict[str, Sequence[int]]:
+    query = Query(image=one.vector, text=vector, words=question)
+    pool = search.generation().pool(query, POOL)
+    rows = {
+        "question by text": pool.rows[np.argsort(-pool.views["text"])[:K]].tolist(),
+        "question by BM25": pool.rows[np.argsort(-pool.views["terms"])[:K]].tolist(),
+        "image and question, reciprocal rank": [r.row for r in fuse(pool, Tuning(), "reciprocal rank")[:K]],
+    }
+    for weight in IMAGE_WEIGHTS:
+        tuning = Tuning(image_weight=weight, terms_weight=search.tuning.terms_weight)
+        rows[f"image and question, image weighs {weight}"] = [r.row for r in fuse(pool, tuning)[:K]]
+    rows["image and question, as the product"] = _product(search, query)
+    return rows
+
+
+def _product(search: Search, query: Query) -> list[int]:
+    found = [hit.figure.figure_id for hit in search.find(query, K)]
+    return search.generation().catalogue.rows(found).tolist()
+
+
+def _summary(captions: Captions, found: Sequence[tuple[Shown, Sequence[int]]]) -> dict[str, Any]:
+    def share(agrees: Callable[[Shown, int], bool], some: Sequence[tuple[Shown, Sequence[int]]]) -> Any:
+        values = [float(agrees(one, row)) for one, rows in some for row in rows]
+        images = [str(one.path) for one, rows in some for _ in rows]
+        return interval(values, images) if values else None
+
+    with_finding = [(one, rows) for one, rows in found if one.finding]
+    return {
+        "n": len(found),
+        "captions_per_query": round(float(np.mean([len(rows) for _, rows in found])), 2),
+        "modality": share(lambda one, row: one.modality in captions.modalities[row], found),
+        "region": share(lambda one, row: bool(one.regions & captions.regions[row]), found),
+        "finding": share(lambda one, row: bool(one.finding and one.finding.search(captions.texts[row])), with_finding),
+        "n_finding": len(with_finding),
+    }

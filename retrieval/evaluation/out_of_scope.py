@@ -1,4 +1,4 @@
-"""Questions that no medical figure answers, for measuring the floor."""
+"""Questions that no medical figure answers: some to choose where "nothing similar" begins, others to measure it."""
 
 OUT_OF_SCOPE_TEXTS = (
     "What is the deadline for filing an income tax return?",
@@ -61,4 +61,47 @@ OUT_OF_SCOPE_TEXTS = (
     "Recommend a film for a rainy evening.",
     "What is the best smartphone this year?",
     "How do I write a letter of application?",
+)
+
+FOR_CHOOSING = (
+    "How much alimony has to be paid after a divorce?",
+    "Is a spoken agreement binding?",
+    "What happens if I miss the deadline of a lawsuit?",
+    "How do I register a trade mark?",
+    "What does my health insurance card look like?",
+    "How do I claim travel expenses?",
+    "Translate good morning into Italian.",
+    "How do I write a covering letter?",
+    "Which train goes to Munich?",
+    "How far is Sydney from Melbourne?",
+    "Where can I park near the stadium?",
+    "What is the population of Canada?",
+    "Name the largest desert.",
+    "Who wrote War and Peace?",
+    "What is the plot of Casablanca?",
+    "Who invented the telephone?",
+    "When did the Second World War end?",
+    "What was the Silk Road?",
+    "How does a jet engine work?",
+    "Why is the sky blue?",
+    "What is the speed of light?",
+    "Solve the equation two x plus three equals nine.",
+    "What is a prime number?",
+    "How do I reverse a string in JavaScript?",
+    "What does a SQL join do?",
+    "How do I set up a wireless router?",
+    "Which laptop should a student buy?",
+    "How do I bake bread without yeast?",
+    "What can I cook with aubergines?",
+    "How is cheese made?",
+    "How many people play in a rugby team?",
+    "What is a birdie in golf?",
+    "When are the next Olympic games?",
+    "How do I paint a wooden fence?",
+    "How do I fix a leaking tap?",
+    "When should roses be cut back?",
+    "What do bees need in winter?",
+    "How do I teach a cat to use a litter tray?",
+    "What is inflation?",
+    "How are shares taxed?",
 )

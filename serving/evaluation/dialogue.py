@@ -16,8 +16,10 @@ import torch
 import typer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from serving.decoders import open_decoder
+from serving.demo import decoder_file
 from serving.medvint.modeling import MedVInTForConditionalGeneration
-from serving.training.decoder import load_smollm2
+from serving.training.beginning import load_language_model
 from serving.training.texts import roco_captions
 
 DIALOGUES: list[list[str]] = json.loads((Path(__file__).parent / "dialogues.json").read_text())
@@ -69,8 +71,7 @@ def main(
     """Measure and write both reports."""
     ours = MedVInTForConditionalGeneration.from_pretrained(model, dtype=torch.bfloat16).language_model.eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    base, _ = load_smollm2()
-    base.eval()
+    base = load_language_model(open_decoder(str(decoder_file())), torch.bfloat16).eval()
     texts = roco_captions(data / "roco-captions/test/radiology")[:captions]
     report: dict[str, Any] = {
         "texts": f"first {len(texts)} openly licensed captions of ROCO test/radiology",

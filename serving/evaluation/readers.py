@@ -10,13 +10,17 @@ from functools import partial
 from pathlib import Path
 
 from serving.evaluation.benchmarks import VQA_RAD_FILE, BenchmarkError, VqaRow, slake_rows, vqa_rad_rows
+from serving.evaluation.image_sets import HELD_OUT, chest_film_rows, modality_rows
 from serving.evaluation.own_rows import own_file, own_rows
 from serving.evaluation.pmc_vqa import pmc_vqa_rows
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """`split` is what is meant where none is named; `train` holds the answers that the majority baseline knows."""
+    """`split` is what is meant where none is named; `train` holds the answers that the majority baseline knows.
+
+    `file` holds the questions of a split; it is a folder where they come from several sets.
+    """
 
     name: str
     read: Callable[[Path, str], list[VqaRow]]
@@ -64,6 +68,20 @@ BENCHMARKS = {
             lambda folder, split: folder / f"{split}.csv",
             "test_clean",
             "PMC-VQA, without choices: the same splits.",
+        ),
+        Benchmark(
+            "modality",
+            modality_rows,
+            lambda folder, split: folder,
+            HELD_OUT,
+            "By what each image of all sets was taken; PATH holds the sets side by side. Splits held-out and train.",
+        ),
+        Benchmark(
+            "chest-films",
+            chest_film_rows,
+            lambda folder, split: folder,
+            HELD_OUT,
+            "Is the chest film normal? PATH holds the image sets side by side. Splits held-out and train.",
         ),
         Benchmark("own", own_rows, own_file, "test", "Your own CSV: image, question, answer, perhaps choices."),
     )

@@ -18,7 +18,7 @@ from serving.evaluation.calibration import Calibration
 from serving.evaluation.controls import AS_IT_IS, CONTROLS, Caption, effect, in_words
 from serving.evaluation.metrics import right
 from serving.evaluation.reliability import calibration_report
-from serving.evaluation.tables import SCORING, metric_names, score, scores
+from serving.evaluation.tables import SCORING, confusion, metric_names, score, scores
 
 SCHEMA = "medvint-evaluation/2"
 WORST = 100
@@ -66,6 +66,7 @@ def make_report(
         "metrics": metric_names(rows),
         "conditions": {condition: table[condition] for condition in asked},
         "question_only": table.get("question_only"),
+        "confusion": confusion(rows, texts[AS_IT_IS]),
         "looks_at_the_image": effects["blank"]["accuracy_lost"]["value"] if "blank" in effects else None,
         "controls": effects,
         "controls_not_run": dict(not_run),
@@ -126,6 +127,16 @@ def write_scores(path: Path, rows: Sequence[VqaRow], done: Done) -> None:
             }
         )
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+
+
+def data_hash(file: Path, rows: Sequence[VqaRow]) -> str:
+    """SHA-256 of a benchmark's file; where several sets make it up, of its questions and answers."""
+    if file.is_file():
+        return file_hash(file)
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps([row.question_id, row.question, row.answer]).encode())
+    return digest.hexdigest()
 
 
 def images_hash(rows: Sequence[VqaRow]) -> str:

@@ -20,7 +20,7 @@ from serving.evaluation.controls import AS_IT_IS, CONTROLS, Caption, Conditions,
 from serving.evaluation.leaderboard import line
 from serving.evaluation.page import write_page
 from serving.evaluation.readers import Benchmark, find_benchmark
-from serving.evaluation.report import SCHEMA, file_hash, images_hash, make_report, versions, write_scores
+from serving.evaluation.report import SCHEMA, data_hash, images_hash, make_report, versions, write_scores
 
 Ask = Callable[[str, bytes, Sequence[Caption]], Awaitable[Answered]]
 Progress = Callable[[int, int], None]
@@ -85,7 +85,7 @@ async def evaluate(
         "benchmark": benchmark,
         "file": file.name,
         "split": split,
-        "data": file_hash(file),
+        "data": data_hash(file, rows),
         "instruction": instruction,
     }
     began = time.monotonic()
@@ -132,7 +132,7 @@ def _train(benchmark: Benchmark, data: Path, split: str) -> list[VqaRow] | None:
     train = benchmark.train(split)
     # A single CSV of one's own would else be its own training set.
     file = data / f"{train}.csv" if benchmark.name == "own" else benchmark.file(data, train)
-    return benchmark.read(data, train) if train != split and file.is_file() else None
+    return benchmark.read(data, train) if train != split and file.exists() else None
 
 
 async def _ask_all(

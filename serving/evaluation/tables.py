@@ -1,4 +1,4 @@
-"""Scores by group: all, open and closed, yes or no, each content type, each modality.
+"""Scores by group: all, open and closed, yes or no, each content type, each modality, each set; what is taken for what.
 
 scores(rows, {"image": answers, "blank": other})["image"]["all"]["accuracy"]["value"]
 """
@@ -22,9 +22,14 @@ SCORING = (
 )
 
 
+MOST_CLASSES = 12
+OTHER = "another answer"
+
+
 def groups(rows: Sequence[VqaRow]) -> dict[str, list[int]]:
     """The indices of each group's rows; a group without rows is not there."""
     found: dict[str, list[int]] = defaultdict(list)
+    several = len({row.dataset for row in rows}) > 1
     for index, row in enumerate(rows):
         found["all"].append(index)
         found["closed" if row.closed else "open"].append(index)
@@ -34,6 +39,8 @@ def groups(rows: Sequence[VqaRow]) -> dict[str, list[int]]:
             found[f"type: {row.content_type}"].append(index)
         if row.modality:
             found[f"modality: {row.modality}"].append(index)
+        if several:
+            found[f"set: {row.dataset}"].append(index)
     return dict(sorted(found.items(), key=lambda item: (":" in item[0], item[0])))
 
 
@@ -72,3 +79,19 @@ def scores(rows: Sequence[VqaRow], answers: Mapping[str, Sequence[str]]) -> dict
                 **{name: next(measured) for name in names},
             }
     return table
+
+
+def confusion(rows: Sequence[VqaRow], answers: Sequence[str]) -> dict[str, Any] | None:
+    """How often each right answer got which, where one question has a few answers; None elsewhere.
+
+    Returns:
+        `classes`: the right answers that occur; `counts`: {right answer: {class or "another answer": n}}.
+    """
+    names = {normalise_answer(row.answer): row.answer for row in rows}
+    if len({row.question for row in rows}) != 1 or not 1 < len(names) <= MOST_CLASSES:
+        return None
+    classes = sorted(names.values())
+    counts = {gold: dict.fromkeys([*classes, OTHER], 0) for gold in classes}
+    for row, said in zip(rows, answers, strict=True):
+        counts[names[normalise_answer(row.answer)]][names.get(normalise_answer(said), OTHER)] += 1
+    return {"question": rows[0].question, "classes": classes, "counts": counts}

@@ -1,16 +1,6 @@
-"""Pictures for training the tower: readers that keep held-out images out, and fast augmentation.
+"""Pictures for training: the pool without held-out images, tensors of them, and fast augmentation."""
 
-Every image set of the data folder is read by the same few lines; which images are held out is
-decided by the hash of the patient (or of the block of neighbouring slices where no patient is
-known), so that every training stage and every evaluation agrees on it.
-"""
-
-import hashlib
-import json
-import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,66 +8,8 @@ from PIL import Image
 from torch.nn import functional
 
 from serving.evaluation.benchmarks import slake_rows, vqa_rad_rows
-
-HELD_OUT = 7
-"""One group in seven is held out."""
-
-
-@dataclass(frozen=True)
-class LabelledImage:
-    """One image of a labelled set; `group` is what must not be split between train and test."""
-
-    path: Path
-    dataset: str
-    group: str
-    modality: str
-    labels: dict
-
-    @property
-    def held_out(self) -> bool:
-        key = f"{self.dataset}/{self.group}"
-        return int(hashlib.sha256(key.encode()).hexdigest(), 16) % HELD_OUT == 0
-
-
-def _number_block(size: int) -> Callable[[dict], str]:
-    return lambda row: str(int(re.findall(r"\d+", Path(row["file"]).stem)[-1]) // size)
-
-
-def _file(row: dict) -> str:
-    return Path(row["file"]).stem
-
-
-GROUPS: dict[str, Callable[[dict], str]] = {
-    # Neighbouring slices come from one patient and no patient id is given.
-    "brain-tumour-mri": _number_block(25),
-    "iq-oth-nccd-ct": _number_block(25),
-    "hannover-covid-cxr": lambda row: row["labels"]["patient_id"],
-    "kermany-chest-xray": lambda row: "-".join(re.split(r"[_-]", _file(row))[:2]),
-    "knee-oa-xray": lambda row: _file(row).rstrip("LR"),
-    "isic-2017": _file,
-    "pbc-blood-cells": _file,
-    "bccd": _file,
-    "chula-rbc": _file,
-    "openstax": _file,
-    "grays-anatomy": _file,
-}
-
-
-def labelled_images(folder: Path) -> list[LabelledImage]:
-    """Images of one set laid out as `rows.jsonl` beside `images/`."""
-    group = GROUPS[folder.name]
-    with (folder / "rows.jsonl").open(encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    return [
-        LabelledImage(
-            folder / row["file"],
-            folder.name,
-            group(row),
-            row.get("modality", ""),
-            row.get("labels", {}),
-        )
-        for row in rows
-    ]
+from serving.evaluation.labelled_images import GROUPS, labelled_images
+from serving.medvint.processing import IMAGENET_MEAN, IMAGENET_STD
 
 
 def unlabelled_pool(data: Path, per_set: int = 400) -> dict[str, list[Path]]:
@@ -91,7 +23,7 @@ def unlabelled_pool(data: Path, per_set: int = 400) -> dict[str, list[Path]]:
             paths = [image.path for image in labelled_images(data / name) if not image.held_out]
             step = max(1, len(paths) // per_set)
             pool[name] = paths[::step][:per_set]
-    return pool
+    return {name: paths for name, paths in pool.items() if paths}
 
 
 def load_square(path: Path, size: int) -> torch.Tensor:
@@ -105,6 +37,12 @@ def load_squares(paths: list[Path], size: int) -> torch.Tensor:
     """[n, 3, size, size], uint8."""
     with ThreadPoolExecutor(2) as threads:
         return torch.stack(list(threads.map(lambda path: load_square(path, size), paths)))
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """[..., 3, h, w] in [0, 1] -> ImageNet's mean 0 and deviation 1, as every tower here wants it."""
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    return (pixels - mean[:, None, None]) / std[:, None, None]
 
 
 def augment(

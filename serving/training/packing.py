@@ -4,14 +4,10 @@ The questions cannot see each other (block-diagonal mask) and each starts at the
 after the prefix, so that every question gives the same hidden states as it would alone.
 """
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedTokenizerBase
-
-from serving.evaluation.benchmarks import VqaRow
 
 IGNORE = -100
 
@@ -34,25 +30,10 @@ class PackedBatch:
 
 @dataclass(frozen=True)
 class Segment:
-    """One question's tokens: `<s>`, prompt, answer, stop token; only the last two are learned."""
+    """One question's tokens: `<s>`, prompt, answer, stop token; only the last two are learnt."""
 
     tokens: list[int]
     learned_from: int
-
-
-def encode_question(
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: str,
-    answer: str,
-    bos_id: int,
-    stop_id: int,
-    dialogue: Sequence[tuple[str, str]] = (),
-) -> Segment:
-    """`prompt` is MedVInT's own form (`prompts/`); `dialogue` holds earlier (prompt, answer) pairs."""
-    earlier = "".join(f"{asked}{said}\n" for asked, said in dialogue)
-    before = [bos_id, *tokenizer.encode(earlier + prompt, add_special_tokens=False)]
-    after = [*tokenizer.encode(answer, add_special_tokens=False), stop_id]
-    return Segment(before + after, len(before))
 
 
 def pack(rows: Sequence[Sequence[Segment]], prefix: int, image_token_id: int) -> PackedBatch:
@@ -85,25 +66,3 @@ def pack(rows: Sequence[Sequence[Segment]], prefix: int, image_token_id: int) ->
     # Padding attends to itself: a row of the mask without any True gives NaN.
     mask |= torch.eye(length, dtype=torch.bool)
     return PackedBatch(input_ids, position_ids, mask[:, None], labels, segments)
-
-
-def image_questions(
-    rows: Sequence[VqaRow],
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: Callable[[str], str],
-    bos_id: int,
-    stop_id: int,
-    most: int,
-    dialogue_share: float,
-    draw: random.Random,
-) -> list[Segment]:
-    """At most `most` questions of one image; some get another question of it as earlier dialogue."""
-    chosen = draw.sample(list(rows), min(most, len(rows)))
-    segments = []
-    for row in chosen:
-        dialogue = []
-        if len(rows) > 1 and draw.random() < dialogue_share:
-            other = draw.choice([candidate for candidate in rows if candidate is not row])
-            dialogue = [(prompt(other.question), other.answer)]
-        segments.append(encode_question(tokenizer, prompt(row.question), row.answer, bos_id, stop_id, dialogue))
-    return segments

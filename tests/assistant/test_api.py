@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from pydicom.data import get_testdata_file
 
@@ -30,26 +31,27 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-def client_of(settings: Settings) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(settings), raise_app_exceptions=False)
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=120)
 
 
 @pytest.fixture(scope="module")
-def lonely_settings(tmp_path_factory, free_port) -> Settings:
+def lonely_app(tmp_path_factory, free_port) -> FastAPI:
     """No model and no index: what a request meets before both are up."""
-    return Settings(data_dir=tmp_path_factory.mktemp("lonely"), model_port=free_port(), max_upload_mb=0.5)
+    data_dir = tmp_path_factory.mktemp("lonely")
+    return create_app(Settings(data_dir=data_dir, model_port=free_port(), max_upload_mb=0.5))
 
 
 @pytest.fixture
-async def lonely(lonely_settings):
-    async with client_of(lonely_settings) as client:
+async def lonely(lonely_app):
+    async with client_of(lonely_app) as client:
         yield client
 
 
 @pytest.fixture
 async def client(model_server, sample_index):
-    async with client_of(Settings(data_dir=sample_index, model_url=model_server.url)) as client:
+    async with client_of(create_app(Settings(data_dir=sample_index, model_url=model_server.url))) as client:
         yield client
 
 

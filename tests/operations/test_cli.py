@@ -59,7 +59,6 @@ def test_help_loads_no_heavy_library():
         (["ask", "nowhere.png", "What is this?"], "nowhere.png is not a file"),
         (["ask", "README.md"], "Give a question too"),
         (["ask", "a", "b", "c"], "in quotes"),
-        (["index", "build", "nonsense"], 'no corpus "nonsense"'),
         (["index", "build", "own"], "needs a path"),
         (["index", "search"], "Give words, an image, or both"),
         (["index", "search", "--image", "nowhere.png"], "nowhere.png is not a file"),
@@ -85,6 +84,7 @@ def test_mistakes_are_answered_in_words(arguments, words, tmp_path):
         ["nonsense"],
         ["up", "--port", "99999"],
         ["train", "nonsense"],
+        ["index", "build", "nonsense"],
         ["serve", "--dtype", "int3"],
     ],
 )

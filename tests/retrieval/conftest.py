@@ -1,12 +1,17 @@
 """Real MiniLM and real Chroma, loaded once; small corpora made by the tests."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from retrieval.build import build_index
 from retrieval.embedders import MiniLmEmbedder
 from retrieval.figures import Figure, article_url
+from retrieval.store import Store
+from retrieval.store_shards import no_images
+from tests.retrieval.cheap_index import CheapEmbedder, draw, write_own
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -65,3 +70,32 @@ def roco_folder(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory) -> Path:
+    """1,200 figures, some with images: enough for Chroma to write its graph into files."""
+    data_dir, embedder = tmp_path_factory.mktemp("many"), CheapEmbedder()
+    words = random.Random(1)
+    terms = [f"term{number}" for number in range(300)]
+    figures = [make_figure(n, " ".join(words.choices(terms, k=12))) for n in range(1200)]
+    seen = no_images(len(figures), embedder.dim)
+    seen[:150] = embedder.embed_images([draw(n, (32, 32)) for n in range(150)])
+    store = Store(data_dir / "index")
+    with store.writing():
+        vectors = embedder.embed_texts([figure.words for figure in figures])
+        store.append("roco", figures[:700], vectors[:700], embedder, seen[:700])
+        store.append("roco", figures[700:], vectors[700:], embedder)
+        store.rebuild_chroma()
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Path:
+    """Four own images."""
+    data_dir = tmp_path_factory.mktemp("few")
+    own = write_own(
+        data_dir / "own", {f"{name}.png": f"A drawing of {name}." for name in ("liver", "lung", "knee", "eye")}
+    )
+    build_index("own", data_dir, own, embedder=CheapEmbedder())
+    return data_dir

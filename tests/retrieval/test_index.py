@@ -1,13 +1,12 @@
-"""Building, resuming, mending: Parquet is the truth, Chroma follows."""
+"""Building and mending: Parquet is the truth, Chroma follows."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import chromadb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,10 +14,15 @@ import pytest
 from retrieval.build import build_index, rebuild_index
 from retrieval.corpora.roco import read_roco
 from retrieval.embedders import MiniLmEmbedder
-from retrieval.errors import CorpusError, EmbedderMismatchError, IndexBusyError, IndexMissingError
+from retrieval.errors import CorpusError, DamagedShardError, EmbedderMismatchError, IndexMissingError
 from retrieval.evaluation.exact import ExactIndex
+from retrieval.figures import Figure
 from retrieval.search import open_search
-from retrieval.store import Store
+from retrieval.store import Rows, Store, also_of
+from retrieval.store_chroma import LAYOUT
+from retrieval.store_shards import Made, no_images, to_table
+from retrieval.upkeep import verify
+from tests.retrieval.cheap_index import CheapEmbedder, contents
 from tests.retrieval.conftest import CAPTIONS, SHARED, make_figure
 from tests.retrieval.corpus_files import image_bytes, write_zip
 
@@ -106,40 +110,6 @@ def test_everything_of_a_figure_comes_back(tmp_path, minilm):
     assert open_search(tmp_path, embedder=minilm).search("Chest CT.", None)[0].figure == figure
 
 
-def test_killed_in_the_middle_a_build_goes_on_without_loss_or_duplicate(tmp_path, roco_folder, minilm):
-    captions = [f"{CAPTIONS[n % len(CAPTIONS)]} Case {n}." for n in range(96)]
-    path = roco_folder(captions)
-    script = textwrap.dedent(f"""
-        import time
-        from pathlib import Path
-        import numpy as np
-        import retrieval.build as build
-        from retrieval.embedders import MiniLmEmbedder
-
-        class Slow(MiniLmEmbedder):
-            def embed_texts(self, texts):
-                time.sleep(0.2)
-                print("batch", flush=True)
-                return np.ones((len(texts), 384), np.float32) / 384 ** 0.5
-
-        build.BATCH = build.STEP = 8
-        build.build_index("roco", Path({str(tmp_path)!r}), Path({str(path)!r}), embedder=Slow())
-    """)
-    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    for _ in range(4):
-        assert process.stdout.readline() == "batch\n"
-    with pytest.raises(IndexBusyError, match=str(process.pid)):
-        build_index("roco", tmp_path, path, embedder=minilm)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    kept = stored_ids(tmp_path)
-    assert 0 < len(kept) < len(captions)
-    report = build_index("roco", tmp_path, path, embedder=minilm)
-    assert report.added == len(captions) - len(kept)
-    assert sorted(stored_ids(tmp_path)) == sorted(figure.figure_id for figure in read_roco(path))
-    assert report.total == len(captions) == len(open_search(tmp_path, embedder=minilm))
-
-
 def test_another_embedder_is_refused_by_name_and_the_named_command_mends_it(tmp_path, roco_folder, minilm):
     path = roco_folder()
     build_index("roco", tmp_path, path, embedder=minilm)
@@ -154,28 +124,138 @@ def test_another_embedder_is_refused_by_name_and_the_named_command_mends_it(tmp_
     assert open_search(tmp_path, embedder=OtherEmbedder()).search("gallstones", None)
 
 
-def _cut_short(chroma: Path) -> None:
-    for file in chroma.rglob("*.sqlite3"):
-        file.write_bytes(file.read_bytes()[:1000])
+def _cut_short(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
 
 
-def _overwrite(chroma: Path) -> None:
-    for file in chroma.rglob("*.sqlite3"):
-        file.write_bytes(b"not a database" * 500)
+def _overwrite(file: Path) -> None:
+    file.write_bytes(random.Random(0).randbytes(file.stat().st_size))
 
 
-def _delete(chroma: Path) -> None:
-    import shutil
-
-    shutil.rmtree(chroma)
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
 
 
-@pytest.mark.parametrize("harm", [_cut_short, _overwrite, _delete])
-def test_a_damaged_chroma_directory_is_made_anew_from_parquet(tmp_path, roco_folder, minilm, harm):
-    build_index("roco", tmp_path, roco_folder(), embedder=minilm)
-    harm(tmp_path / "index" / "chroma")
-    search = open_search(tmp_path, embedder=minilm)
-    assert search.search("pneumothorax", None)[0].figure.caption == CAPTIONS[0]
+def _delete(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "pattern", "size"),
+    [
+        (_cut_short, "*.sqlite3", "few"),
+        (_overwrite, "*.sqlite3", "few"),
+        (_empty, "*.sqlite3", "few"),
+        (_delete, "*", "few"),
+        # Only a larger index has its graph in files.
+        (_cut_short, "*.bin", "many"),
+        (_overwrite, "*.bin", "many"),
+        (_cut_short, "*.pickle", "many"),
+        (_delete, "*.bin", "many"),
+    ],
+)
+def test_a_damaged_chroma_directory_is_noticed_and_made_anew(tmp_path, few, many, harm, pattern, size):
+    shutil.copytree((many if size == "many" else few) / "index", tmp_path / "index")
+    before = Store(tmp_path / "index").current()
+    files = [file for file in (tmp_path / "index" / "chroma").rglob(pattern) if file.is_file()]
+    assert files
+    for file in files:
+        harm(file)
+    search = open_search(tmp_path, embedder=CheapEmbedder())
+    assert len(search) == before.figures
+    after = Store(tmp_path / "index").current()
+    assert after.generation != before.generation
+    assert (after.figures, after.images) == (before.figures, before.images)
+    assert verify(tmp_path).ok
+
+
+def test_what_is_taken_over_from_the_generation_before_equals_what_is_made_anew(tmp_path):
+    """Added, reworded, deleted, put into a group, seen in another corpus."""
+    embedder, store = CheapEmbedder(), Store(tmp_path / "index")
+
+    def add(source: str, *figures: Figure) -> None:
+        with store.writing():
+            store.append(source, list(figures), embedder.embed_texts([f.words for f in figures]), embedder)
+            store.parquet.drop_superseded(source)
+            store.rebuild_chroma()
+
+    start = [make_figure(n, caption, findings=("a finding",)) for n, caption in enumerate(CAPTIONS)]
+    add("roco", *start)
+    again = replace(start[0], figure_id="PMC1000/other", graphic="other")
+    elsewhere = replace(start[1], source="pmc-oa", description="Also here.")
+    add("roco", again, replace(start[2], caption="Reworded.", findings=(), modality="CT"))
+    add("pmc-oa", elsewhere, make_figure(50, "New.", source="pmc-oa"))
+    with store.writing():
+        store.parquet.drop(lambda row: row["figure_id"] == start[3].figure_id, [])
+        store.rebuild_chroma()
+    taken_over = contents(tmp_path)
+    rebuild_index(tmp_path, embedder=embedder)
+    assert contents(tmp_path) == taken_over
+    words, _ = taken_over
+    assert len(words) == len(CAPTIONS) + 1
+    assert words[start[0].figure_id][1]["group"] == words[again.figure_id][1]["group"]
+    assert len(also_of(words[start[1].figure_id][1])) == 1
+    assert "findings" not in words[start[2].figure_id][1]
+
+
+def test_an_index_of_the_version_before_opens_is_upgraded_and_embeds_nothing_again(tmp_path, roco_folder):
+    """Without vectors of images, years and descriptions in the shards, and with one collection in Chroma."""
+    embedder, path = CheapEmbedder(), roco_folder()
+    figures = list(read_roco(path))
+    rows = Rows(figures, embedder.embed_texts([f.caption for f in figures]), no_images(len(figures), 64), [""] * 10)
+    table = to_table(rows, Made("cheap", 64)).drop_columns(["image_embedding", "image_hash", "year", "description"])
+    shard = tmp_path / "index" / "parquet" / "roco-000000.parquet"
+    shard.parent.mkdir(parents=True)
+    pq.write_table(table.replace_schema_metadata({"embedder": "cheap", "dim": "64"}), shard)
+    client = chromadb.PersistentClient(str(tmp_path / "index" / "chroma" / "abcdef"))
+    old = client.create_collection("figures-abcdef", configuration={"hnsw": {"space": "cosine"}})
+    old.add(ids=[f.figure_id for f in figures], embeddings=rows.vectors, documents=[f.caption for f in figures])
+    client.close()
+    current = {"generation": "abcdef", "figures": 10, "embedder": "cheap", "dim": 64}
+    current["shards"] = {shard.name: shard.stat().st_size}
+    (tmp_path / "index" / "current.json").write_text(json.dumps(current))
+    search = open_search(tmp_path, embedder=embedder)
+    assert search.figure(figures[4].figure_id) == figures[4]
+    assert Store(tmp_path / "index").current().layout == LAYOUT
+    assert verify(tmp_path).ok
+    assert build_index("roco", tmp_path, path, embedder=embedder).added == 0
+
+
+def test_a_damaged_shard_is_named_and_building_its_corpus_makes_it_anew(tmp_path, roco_folder):
+    path, embedder = roco_folder(), CheapEmbedder()
+    build_index("roco", tmp_path, path, embedder=embedder)
+    build_index("sample", tmp_path, embedder=embedder)
+    (shard,) = Store(tmp_path / "index").shards("roco")
+    shard.write_bytes(shard.read_bytes()[:900])
+    with pytest.raises(DamagedShardError, match="roco-000000"):
+        rebuild_index(tmp_path, embedder=embedder)
+    assert build_index("roco", tmp_path, path, embedder=embedder).added == len(CAPTIONS)
+    assert verify(tmp_path).ok
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path, few):
+    shutil.copytree(few / "index", tmp_path / "index")
+    leftovers = [
+        tmp_path / "index" / "parquet" / "own-000001.partial",
+        tmp_path / "index" / "import-abc" / "0.parquet",
+        tmp_path / "index" / "chroma" / "0123456789ab" / "chroma.sqlite3",
+    ]
+    for file in leftovers:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    build_index("sample", tmp_path, embedder=CheapEmbedder())
+    assert not any(file.exists() for file in leftovers)
+    assert verify(tmp_path).ok
+
+
+def test_sources_whose_names_begin_alike_are_kept_apart(tmp_path):
+    embedder, store = CheapEmbedder(), Store(tmp_path / "index")
+    with store.writing():
+        for source in ("roco", "roco-2"):
+            figure = make_figure(1, "A caption.", source=source)
+            store.append(source, [figure], embedder.embed_texts([figure.words]), embedder)
+    assert [path.name for path in store.shards("roco")] == ["roco-000000.parquet"]
+    assert [path.name for path in store.shards("roco-2")] == ["roco-2-000000.parquet"]
 
 
 def test_a_lost_pointer_is_made_anew(tmp_path, roco_folder, minilm):
@@ -201,24 +281,44 @@ def test_without_an_index_the_message_names_the_command(tmp_path, use):
 
 
 def test_an_unknown_corpus_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="sample, roco"):
+    with pytest.raises(CorpusError, match=r"imagenet.*sample, roco"):
         build_index("imagenet", tmp_path)
 
 
-def test_chroma_finds_what_exact_search_finds(tmp_path, minilm):
-    build_index("sample", tmp_path, embedder=minilm)
-    exact, search = ExactIndex(tmp_path), open_search(tmp_path, embedder=minilm)
-    assert len(exact.figures) == len(search)
-    found = wanted = 0
-    for query in minilm.embed_texts(list(CAPTIONS)):
-        near = {exact.figures[number].figure_id for number, _ in exact.top(query, 8)}
-        candidates = search.candidates({"text": query}, 8)
-        found += len(near & {candidate.figure.figure_id for candidate in candidates})
-        wanted += len(near)
-        for candidate in candidates:
-            row = next(i for i, f in enumerate(exact.figures) if f.figure_id == candidate.figure.figure_id)
-            assert candidate.cosines["text"] == pytest.approx(float(exact.vectors[row] @ query), abs=1e-4)
-    assert found / wanted >= 0.99
+@pytest.mark.parametrize("kind", ["words", "images"])
+def test_chroma_finds_what_exact_search_finds(many, kind):
+    """NumPy over the Parquet is the reference."""
+    store = Store(many / "index")
+    figures, vectors = [], []
+    for rows in store.rows():
+        chosen = rows if kind == "words" else rows.take(np.flatnonzero(rows.has_image))
+        figures += [figure.figure_id for figure in chosen.figures]
+        vectors.append(chosen.vectors if kind == "words" else chosen.image_vectors)
+    exact = np.concatenate(vectors)
+    current = store.current()
+    collection = store.open_collection(current) if kind == "words" else store.open_images(current)
+    assert collection.count() == len(figures) > 100
+    queries = exact[::40] + np.random.default_rng(0).normal(0, 0.02, exact[::40].shape)
+    answer = collection.query(query_embeddings=queries.astype(np.float32), n_results=8, include=["distances"])
+    right = 0
+    for query, ids, distances in zip(queries, answer["ids"], answer["distances"], strict=True):
+        cosines = exact @ (query / np.linalg.norm(query))
+        best = np.argsort(-cosines)[:8]
+        right += len({figures[number] for number in best} & set(ids))
+        assert 1 - np.array(distances) == pytest.approx([cosines[figures.index(i)] for i in ids], abs=1e-4)
+    assert right / (8 * len(queries)) >= 0.99
+
+
+def test_the_exact_index_holds_every_figure_once(many):
+    exact = ExactIndex(many)
+    assert (
+        len({figure.figure_id for figure in exact.figures})
+        == len(exact.figures)
+        == Store(many / "index").current().figures
+    )
+    number, cosine = exact.top(exact.vectors[5], 1)[0]
+    assert (exact.vectors[number] == exact.vectors[5]).all()
+    assert cosine == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.skipif(not (SHARED / "roco-captions").is_dir(), reason="../shared/data/roco-captions is not there")

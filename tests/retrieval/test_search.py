@@ -11,35 +11,35 @@ from safetensors.torch import save_file
 from retrieval.build import build_index
 from retrieval.embedders import DemoEmbedder, MiniLmEmbedder
 from retrieval.errors import ChromaUnreachableError, WeightsMissingError
-from retrieval.image_head import TOWER_CHILDREN, ImageHead, fingerprint, load_tower, pool
+from retrieval.fusion import Pool, fuse
+from retrieval.image_head import ImageHead, fingerprint, load_tower, pool
 from retrieval.nonsense import nonsense_picture
-from retrieval.search import Candidate, Floors, fuse, open_search
+from retrieval.relevance import Logistic, Tuning, load_tuning
+from retrieval.search import open_search
 from serving.medvint.vision import PmcClipTower
-from tests.retrieval.conftest import CAPTIONS, make_figure
+from serving.original_keys import TOWER_CHILDREN
+from tests.retrieval.conftest import CAPTIONS
 
-FLOORS = Floors(image=0.4, text=0.5)
-
-
-def candidates(**cosines: list[float]) -> list[Candidate]:
-    rows = zip(*cosines.values(), strict=True)
-    return [
-        Candidate(make_figure(n, f"caption {n}"), dict(zip(cosines, row, strict=True))) for n, row in enumerate(rows)
-    ]
+NAN = float("nan")
+FLOORS = Tuning(floors={"image": 0.4, "text": 0.5, "terms": 0.6}, terms_weight=0.1)
 
 
-def ranked(hits) -> list[str]:
-    return [hit.figure.caption for hit in hits]
+def pool_of(**views: list[float]) -> Pool:
+    return Pool(
+        np.arange(len(next(iter(views.values())))), {view: np.array(row, np.float32) for view, row in views.items()}
+    )
 
 
+@pytest.mark.parametrize("fusion", ["weighted", "reciprocal rank"])
 @pytest.mark.parametrize(
-    ("cosines", "order", "found_by"),
+    ("views", "order", "found_by"),
     [
-        # One query alone: its own order, and nothing under the floor.
+        # One view alone: its own order, and nothing under the floor.
         ({"text": [0.6, 0.9, 0.49]}, [1, 0], [("text",), ("text",)]),
         ({"image": [0.41, 0.39, 0.7]}, [2, 0], [("image",), ("image",)]),
         # What both speak for goes up.
         (
-            {"image": [0.8, 0.5, 0.7], "text": [0.1, 0.6, 0.7]},
+            {"image": [0.8, 0.5, 0.79], "text": [0.1, 0.6, 0.7]},
             [2, 1, 0],
             [("image", "text"), ("image", "text"), ("image",)],
         ),
@@ -47,18 +47,50 @@ def ranked(hits) -> list[str]:
         ({"image": [0.5, 0.6], "text": [0.45, 0.1]}, [1, 0], [("image",), ("image",)]),
         # A picture of something else leaves the words alone.
         ({"image": [0.39, 0.1], "text": [0.5, 0.8]}, [1, 0], [("text",), ("text",)]),
+        # An exact word finds what the meaning does not, and lifts what it finds.
+        ({"text": [0.1, 0.2], "terms": [0.7, 0.1]}, [0], [("terms",)]),
+        ({"text": [0.7, 0.7], "terms": [0.1, 0.7]}, [1, 0], [("text", "terms"), ("text",)]),
+        # Figures without an image of their own are judged by their captions.
+        ({"image": [0.5, 0.1], "look": [NAN, 0.8]}, [1, 0], [("look",), ("image",)]),
         # Nothing similar.
         ({"image": [0.39, 0.1], "text": [0.49, 0.2]}, [], []),
         ({"text": []}, [], []),
     ],
 )
-def test_fusion_ranks_and_says_by_what(cosines, order, found_by):
-    hits = fuse(candidates(**cosines), FLOORS, image_weight=0.5)
-    assert ranked(hits) == [f"caption {number}" for number in order]
-    assert [hit.found_by for hit in hits] == found_by
-    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
-    assert all(0 <= hit.score <= 1 for hit in hits)
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+def test_fusion_ranks_and_says_by_what(views, order, found_by, fusion):
+    ranked = fuse(pool_of(**views), FLOORS, fusion)
+    if fusion == "weighted" or len(views) == 1:
+        assert [one.row for one in ranked] == order
+        assert [one.found_by for one in ranked] == found_by
+    assert {one.row: one.found_by for one in ranked} == dict(zip(order, found_by, strict=True))
+    assert all(0 <= one.score <= 1 for one in ranked)
+    assert [one.score for one in ranked] == sorted((one.score for one in ranked), reverse=True)
+
+
+def test_reciprocal_rank_lifts_what_both_views_place_well():
+    views = pool_of(text=[0.9, 0.8, 0.2], terms=[0.0, 0.9, 0.5])
+    assert [one.row for one in fuse(views, Tuning(), "reciprocal rank")] == [1, 2, 0]
+
+
+def test_looks_are_compared_on_the_scale_of_captions():
+    """A cosine of 0.9 between images says as much as 0.5 between image and caption where it was measured so."""
+    calibrations = {"image": Logistic(-5, {"image": 10}), "look": Logistic(-9, {"look": 10})}
+    tuning = Tuning(floors={"image": 0.4}, calibrations=calibrations)
+    ranked = fuse(pool_of(image=[0.55, 0.1, 0.2], look=[NAN, 0.9, 0.7]), tuning)
+    assert [(one.row, one.found_by) for one in ranked] == [(0, ("image",)), (1, ("look",))]
+    assert ranked[1].relevance == pytest.approx(0.5, abs=1e-3)
+
+
+def test_what_was_not_measured_has_no_floors_and_no_probability():
+    tuning = load_tuning("an embedder that nobody measured")
+    [one] = fuse(pool_of(text=[-0.2]), tuning)
+    assert (one.row, one.relevance, one.score) == (0, None, 0.0)
+
+
+def test_what_was_measured_is_read_from_its_file():
+    tuning = load_tuning(MiniLmEmbedder.name)
+    assert {"image", "text"} <= tuning.floors.keys()
+    assert all(0 < value < 1 for value in tuning.floors.values())
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +113,7 @@ def sample_search(tmp_path_factory, minilm):
 def test_a_medical_question_finds_figures(sample_search, text):
     hits = sample_search.search(text, None, k=8)
     assert 1 <= len(hits) <= 8
-    assert all(hit.found_by == ("text",) for hit in hits)
+    assert all("text" in hit.found_by for hit in hits)
     assert len({hit.figure.figure_id for hit in hits}) == len(hits)
 
 
@@ -141,7 +173,7 @@ def random_weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     tower, head = PmcClipTower(), ImageHead()
-    number = {name: str(place) for place, name in enumerate(TOWER_CHILDREN)}
+    number = {name: place for place, name in TOWER_CHILDREN.items()}
     state = {}
     for key, value in tower.state_dict().items():
         child, _, rest = key.partition(".")

@@ -246,3 +246,30 @@ def test_shuffled_words_are_the_same_words():
     assert shuffled(question, "1") != question
     assert shuffled(question, "1") == shuffled(question, "1")
     assert shuffled("Normal?", "1") == "Normal?"
+
+
+def test_modality_over_several_sets_shows_what_is_taken_for_what(tmp_path):
+    for name, colour in (("bccd", "red"), ("grays-anatomy", "white")):
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            Image.new("RGB", (16, 12), colour if number % 3 else "navy").save(tmp_path / name / f"{number}.png")
+        rows = [json.dumps({"file": f"{number}.png"}) for number in range(30)]
+        (tmp_path / name / "rows.jsonl").write_text("\n".join(rows))
+
+    async def by_colour(question, image, captions=()):
+        return Answered({"red": "light microscopy", "white": "Drawing"}.get(nearest_colour(image), "CT"), 0.9)
+
+    def measured(out):
+        return asyncio.run(evaluate("modality", tmp_path, by_colour, tmp_path / out))
+
+    report = measured("one")
+    counts = report["confusion"]["counts"]
+    assert set(counts) == {"Light microscopy", "Drawing"} and report["n"] == sum(
+        sum(c.values()) for c in counts.values()
+    )
+    assert counts["Drawing"]["Light microscopy"] == 0 < counts["Drawing"]["Drawing"]
+    assert report["question_only"]["all"]["n"] == report["n"] and "set: bccd" in report["conditions"]["image"]
+    assert "What it takes for what" in (tmp_path / "one" / "report.html").read_text()
+    assert measured("two")["hashes"] == report["hashes"]
+    (tmp_path / "bccd" / "rows.jsonl").write_text("")
+    assert measured("three")["hashes"]["data"] != report["hashes"]["data"], "another set of questions"

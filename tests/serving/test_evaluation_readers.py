@@ -2,12 +2,14 @@
 
 import csv
 import json
+import re
 
 import pytest
 from PIL import Image
 
 from serving.evaluation.benchmarks import BenchmarkError, slake_rows, vqa_rad_rows
 from serving.evaluation.controls import prompt_text
+from serving.evaluation.image_sets import chest_film_rows, modality_rows
 from serving.evaluation.own_rows import own_rows
 from serving.evaluation.pmc_vqa import pmc_vqa_rows
 
@@ -152,3 +154,86 @@ def test_vqa_rad_shares_no_image_between_its_parts(shared_data):
     assert train
     assert validate
     assert not {item.image_path for item in train} & {item.image_path for item in validate}
+
+
+def image_sets(data):
+    """Three sets side by side, each in its own layout: two films of each of 30 patients, SLAKE, covid-chestxray."""
+    films = [
+        {"file": f"images/person{patient}_{kind}_{number}.jpg", "labels": {"class": f"{kind} pneumonia"}}
+        for patient, kind in ((patient, kind) for patient in range(15) for kind in ("bacteria", "virus"))
+        for number in range(2)
+    ]
+    films += [
+        {"file": f"images/IM-{patient}-{number}.jpg", "labels": {"class": "normal"}}
+        for patient in range(15)
+        for number in range(2)
+    ]
+    (data / "kermany-chest-xray").mkdir(parents=True)
+    (data / "kermany-chest-xray" / "rows.jsonl").write_text("\n".join(map(json.dumps, films)))
+    slake = [
+        {"qid": 1, "img_name": "xmlab1/a.jpg", "question": "Is the lung abnormal?", "answer": "No"},
+        {"qid": 2, "img_name": "xmlab1/a.jpg", "question": "Which organ?", "answer": "Lung"},
+        {"qid": 3, "img_name": "xmlab2/a.jpg", "question": "Is this image normal?", "answer": "No"},
+        {"qid": 4, "img_name": "xmlab3/a.jpg", "question": "Is this image normal?", "answer": "No", "modality": "CT"},
+    ]
+    common = {"q_lang": "en", "answer_type": "OPEN", "content_type": "Organ", "modality": "X-Ray"}
+    (data / "slake").mkdir()
+    (data / "slake" / "validate.json").write_text(json.dumps([common | row for row in slake]))
+    (data / "slake" / "train.json").write_text(json.dumps([common | slake[0] | {"qid": 9, "img_name": "xmlab9/a.jpg"}]))
+    finds = [("COVID-19", "X-ray"), ("No Finding", "X-ray"), ("", "X-ray"), ("COVID-19", "CT")]
+    covid = [
+        {"patientid": number, "finding": finding, "modality": modality, "folder": "images", "filename": f"{number}.png"}
+        for number, (finding, modality) in enumerate(finds)
+    ]
+    write_csv(data / "covid-chestxray" / "metadata.csv", *covid)
+    return data
+
+
+def test_image_sets_are_asked_about_what_is_held_out_and_no_patient_is_on_both_sides(tmp_path):
+    data = image_sets(tmp_path)
+    for rows_of in (modality_rows, chest_film_rows):
+        held_out, train = (rows_of(data, split) for split in ("held-out", "train"))
+        assert len({row.question_id for row in [*held_out, *train]}) == len(held_out) + len(train)
+        patients = [
+            {re.split(r"[_-]\d$", row.image_path.stem)[0] for row in rows if row.dataset == "kermany-chest-xray"}
+            for rows in (held_out, train)
+        ]
+        assert patients[0] and patients[1] and not patients[0] & patients[1]
+        assert {row.dataset for row in held_out} - {row.dataset for row in train} == {"covid-chestxray"}
+        assert len({row.question for row in held_out}) == 1
+
+
+def test_modality_and_health_are_read_from_each_set_as_it_says_them(tmp_path):
+    data = image_sets(tmp_path)
+    told = {row.question_id: row.answer for row in modality_rows(data, "held-out") if "kermany" not in row.dataset}
+    assert told == {
+        "slake/xmlab1": "X-Ray", "slake/xmlab2": "X-Ray", "slake/xmlab3": "CT",
+        "covid-chestxray/0": "X-Ray", "covid-chestxray/1": "X-Ray", "covid-chestxray/2": "X-Ray",
+    }  # fmt: skip
+    films = chest_film_rows(data, "held-out")
+    assert {row.answer for row in films if "person" in row.question_id} == {"No"}
+    assert {row.answer for row in films if "/IM-" in row.question_id} == {"Yes"}
+    assert {row.question_id: row.answer for row in films if "kermany" not in row.dataset} == {
+        "slake/xmlab1": "Yes", "slake/xmlab2": "No", "covid-chestxray/0": "No", "covid-chestxray/1": "Yes",
+    }  # fmt: skip
+
+
+def test_a_folder_without_image_sets_is_named(tmp_path):
+    with pytest.raises(BenchmarkError, match="holds none of the image sets"):
+        modality_rows(tmp_path, "held-out")
+    with pytest.raises(BenchmarkError, match="held-out and train, not 'test'"):
+        chest_film_rows(tmp_path, "test")
+    (tmp_path / "bccd").mkdir()
+    (tmp_path / "bccd" / "rows.jsonl").write_text('{"labels": {}}')
+    with pytest.raises(BenchmarkError, match=r"rows\.jsonl is not the list"):
+        modality_rows(tmp_path, "held-out")
+    (tmp_path / "bccd").rename(tmp_path / "covid-chestxray")
+    with pytest.raises(BenchmarkError, match=r"metadata\.csv is missing"):
+        chest_film_rows(tmp_path, "held-out")
+
+
+@pytest.mark.parametrize("rows_of", [modality_rows, chest_film_rows])
+def test_the_image_sets_at_hand_are_whole(shared_data, rows_of):
+    rows = rows_of(shared_data, "held-out")
+    assert len({row.dataset for row in rows}) >= 3
+    assert all(row.image_path.is_file() for row in rows)

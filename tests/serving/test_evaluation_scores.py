@@ -1,5 +1,6 @@
 """Scores, intervals, the baseline, calibration and paired tests."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -17,7 +18,7 @@ from serving.evaluation.intervals import interval, mcnemar
 from serving.evaluation.metrics import bleu_1, chosen, exact_match, nearest_choice, original_right, right, token_f1
 from serving.evaluation.reliability import calibration_report, fit, measure
 from serving.evaluation.report import ReportError, write_scores
-from serving.evaluation.tables import scores
+from serving.evaluation.tables import OTHER, confusion, scores
 
 CHOICES = (" A:PA view ", " B:Lateral view ", " C:Oblique view ", " D:CT ")
 
@@ -95,6 +96,19 @@ def test_open_and_closed_and_each_kind_have_a_row_of_their_own():
     assert (table["all"]["n"], table["all"]["images"]) == (2, 2)
     with_choices = scores([choice_row()], {"image": ["B"]})["image"]["all"]
     assert (with_choices["token_f1"]["value"], with_choices["original"]["value"]) == (100, 100)
+
+
+def test_what_is_taken_for_what_is_counted_and_sets_have_rows_of_their_own():
+    rows = [row(number, "Healthy?", answer) for number, answer in enumerate(["Yes", "No", "No", "No"])]
+    rows[0] = dataclasses.replace(rows[0], dataset="other")
+    said = ["no", "No.", "yes", "perhaps"]
+    assert confusion(rows, said)["counts"] == {
+        "No": {"No": 1, "Yes": 1, OTHER: 1}, "Yes": {"No": 1, "Yes": 0, OTHER: 0},
+    }  # fmt: skip
+    table = scores(rows, {"image": said})["image"]
+    assert (table["set: slake"]["n"], table["set: other"]["accuracy"]["value"]) == (3, 0)
+    assert confusion([*rows, row(5, "Normal?", "No")], [*said, "no"]) is None, "two questions have no common classes"
+    assert confusion(rows[1:], said[1:]) is None, "one answer is no class"
 
 
 def test_intervals_draw_images_and_not_questions():

@@ -1,0 +1,122 @@
+"""REST: POST /api/search, and the small pictures of its finds at GET /thumbnails.
+
+curl -F text="left pleural effusion" -F k=5 -F modality=CT http://127.0.0.1:7860/api/search
+curl -F image=@chest.png -F licence="CC BY" http://127.0.0.1:7860/api/search
+"""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.datastructures import FormData
+
+from assistant.figure_search import FigureSearch
+from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
+from assistant.settings import Settings
+from assistant.uploads import ACCEPTED, UploadLimits
+from retrieval.errors import RetrievalError, WeightsMissingError
+from retrieval.figures import Hit
+from retrieval.filters import Filters
+
+DEFAULT_K, MAX_K = 8, 50
+THUMBNAIL_KEPT_S = 3600
+_STRINGS = {"type": "array", "items": {"type": "string"}}
+_FORM_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "text": {"type": "string", "description": "what to look for; with or without an image"},
+                        "image": {"type": "string", "format": "binary", "description": ACCEPTED},
+                        "k": {"type": "integer", "minimum": 1, "maximum": MAX_K, "default": DEFAULT_K},
+                        "modality": {**_STRINGS, "description": "only these, such as CT; may be repeated"},
+                        "region": {**_STRINGS, "description": "only these, such as chest; may be repeated"},
+                        "licence": {**_STRINGS, "description": "only these, such as CC BY; may be repeated"},
+                        "corpus": {**_STRINGS, "description": "only these, such as roco; may be repeated"},
+                        "year_from": {"type": "integer"},
+                        "year_to": {"type": "integer"},
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
+    """The routes over one index."""
+    router = APIRouter()
+    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+
+    @router.post("/api/search", openapi_extra=_FORM_SCHEMA, responses=ERRORS)
+    async def search(request: Request) -> JSONResponse:
+        """Figures by words, by an image, or by both; `hits` is empty where nothing is similar."""
+        form = await bounded_form(request, limits)
+        try:
+            text, k, filters = text_field(form, "text").strip(), _number(form, "k", DEFAULT_K, 1, MAX_K), _filters(form)
+            if len(text) > settings.max_question_chars:
+                raise RequestError(f"The field `text` has more than {settings.max_question_chars:,} characters.")
+            image = await image_field(form, limits)
+        finally:
+            await form.close()
+        if not text and image is None:
+            raise RequestError("There is nothing to look for: send `text`, an `image`, or both.")
+        pixels = image.image if image else None
+        try:
+            hits = await asyncio.to_thread(lambda: figures.open().search(text, pixels, k or DEFAULT_K, filters=filters))
+        except WeightsMissingError as error:
+            return error_response("no_image_search", str(error), 400)
+        except RetrievalError as error:
+            return error_response("index_not_ready", str(error), 503)
+        return JSONResponse({"hits": [_public(hit, figures, request) for hit in hits]})
+
+    @router.get("/thumbnails", name="thumbnail", responses={404: {}})
+    async def thumbnail(figure: str) -> Response:
+        """A figure's small picture, where the index made one from a local file."""
+        file = await asyncio.to_thread(figures.thumbnail, figure)
+        if file is None:
+            return error_response("not_found", "This figure has no picture on this machine.", 404)
+        headers = {"Cache-Control": f"max-age={THUMBNAIL_KEPT_S}", "X-Content-Type-Options": "nosniff"}
+        return FileResponse(file, media_type="image/jpeg", headers=headers)
+
+    return router
+
+
+def _public(hit: Hit, figures: FigureSearch, request: Request) -> dict[str, Any]:
+    """A hit with the address of its small picture."""
+    told = hit.to_dict()
+    for shown in (told["figure"], *told["also"]):
+        figure_id = shown["figure_id"]
+        address = request.url_for("thumbnail").include_query_params(figure=figure_id)
+        shown["thumbnail"] = f"{address.path}?{address.query}" if figures.thumbnail(figure_id) else None
+    return told
+
+
+def _filters(form: FormData) -> Filters:
+    def several(name: str) -> frozenset[str]:
+        values = form.getlist(name)
+        if not all(isinstance(value, str) for value in values):
+            raise RequestError(f"The field `{name}` has to be text, not a file.")
+        return frozenset(str(value).strip() for value in values if str(value).strip())
+
+    return Filters(
+        modalities=several("modality"),
+        regions=several("region"),
+        licences=several("licence"),
+        corpora=several("corpus"),
+        year_from=_number(form, "year_from", None, 0, 9999),
+        year_to=_number(form, "year_to", None, 0, 9999),
+    )
+
+
+def _number(form: FormData, name: str, default: int | None, least: int, most: int) -> int | None:
+    text = text_field(form, name).strip()
+    if not text:
+        return default
+    if len(text) > 9 or not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+        raise RequestError(f"The field `{name}` has to be a whole number from {least} to {most}.")
+    return int(text)

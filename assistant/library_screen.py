@@ -1,0 +1,138 @@
+"""The Library screen: Gradio's parts and their wiring. What happens is in `library_session`, how it looks in
+`library_html`."""
+
+from typing import Any
+
+import gradio as gr
+
+from assistant import library_html
+from assistant import library_words as words
+from assistant.library import Library, Query
+from assistant.library_session import LibrarySession
+from assistant.pages import STUDY_AID, header
+from assistant.screen import HOUR_S
+from assistant.settings import Settings
+
+CONCURRENT_SEARCHES = 8
+# The page's address is the one place that says which figure is open, so that Back and a copied link work.
+FIGURE_OF_ADDRESS = "() => new URLSearchParams(location.search).get('figure') || ''"
+LIKE_OF_PRESSED = "() => window.likeOfPressed ?? ''"
+SHOW_FIGURE = "() => setTimeout(() => window.showOpenedFigure?.(), 60)"
+
+
+def build_library_screen(library: Library, settings: Settings) -> gr.Blocks:
+    """The page. Uploaded files are deleted from its cache after a day."""
+    with gr.Blocks(
+        title=words.TITLE,
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(HOUR_S, 24 * HOUR_S),
+    ) as screen:
+        session = LibrarySession(library, settings)
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        with gr.Row(elem_id="top"):
+            gr.HTML(header("Library", settings), elem_id="header")
+        with gr.Tabs(elem_id="library"):
+            with gr.Tab(words.SEARCH):
+                facets = _search(session, screen, settings, quiet)
+            with gr.Tab(words.CORPORA, render_children=True):
+                _corpora(session, screen, facets, settings, quiet)
+        gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
+    return screen
+
+
+def _search(session: LibrarySession, screen: gr.Blocks, settings: Settings, quiet: dict[str, Any]) -> list[Any]:
+    """The tab with the search; returns the dropdowns whose choices the index decides."""
+    query = gr.State(Query())
+    box = gr.MultimodalTextbox(
+        elem_id="find",
+        label=words.FIND,
+        show_label=False,
+        placeholder=words.FIND_SUCH_AS,
+        file_types=["image", ".dcm"],
+        file_count="single",
+        sources=["upload"],
+        max_plain_text_length=10 * settings.max_question_chars,
+    )
+    forget = gr.Button(words.FORGET_IMAGE, elem_id="forget-image", size="sm", visible=False)
+    with gr.Accordion(words.FILTERS, open=False, elem_id="filters"), gr.Row():
+        lists = [gr.Dropdown([], multiselect=True, label=label, min_width=180) for label in words.FACETS]
+        years = [
+            gr.Number(None, label=label, precision=0, minimum=0, maximum=9999, min_width=100) for label in words.YEARS
+        ]
+    with gr.Row(elem_id="library-main", equal_height=False):
+        with gr.Column(scale=3, elem_id="results-column", min_width=320):
+            results = gr.HTML(library_html.INVITATION, elem_id="results")
+        with gr.Column(scale=2, elem_id="figure-column", min_width=320):
+            figure = gr.HTML("", elem_id="figure-panel")
+    # Links in HTML press these two (`library.js`); a person does not see them.
+    address = gr.Textbox(visible=False)
+    opener = gr.Button(words.OPEN_FIGURE, elem_id="open-figure", elem_classes="pressed-by-links")
+    liker = gr.Button(words.MORE_LIKE, elem_id="more-like", elem_classes="pressed-by-links")
+
+    filters = [*lists, *years]
+    limit: dict[str, Any] = {"concurrency_limit": CONCURRENT_SEARCHES, "concurrency_id": "library-search"}
+    box.submit(session.search, [box, query, *filters], [results, query, box, forget], **limit, **quiet)
+    forget.click(session.forget_image, [query, *filters], [results, query, forget], **limit, **quiet)
+    liker.click(
+        session.more_like, [address, *filters], [results, query, box, forget], js=LIKE_OF_PRESSED, **limit, **quiet
+    )
+    gr.on([part.input for part in filters], session.search_again, [query, *filters], results, **limit, **quiet)
+    for opened in (opener.click, screen.load):
+        shown = opened(session.open_figure, address, figure, js=FIGURE_OF_ADDRESS, **limit, **quiet)
+        shown.then(None, None, None, js=SHOW_FIGURE, **quiet)
+    return lists
+
+
+def _corpora(
+    session: LibrarySession, screen: gr.Blocks, facets: list[Any], settings: Settings, quiet: dict[str, Any]
+) -> None:
+    """The tab with what is in the index, and what changes it."""
+    job = gr.HTML("", elem_id="job")
+    stop = gr.Button(words.STOP, elem_id="stop-job", size="sm", visible=False)
+    with gr.Row(elem_id="corpora-main", equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            overview = gr.HTML("", elem_id="overview")
+        with gr.Column(scale=2, min_width=320, elem_id="changes"):
+            gr.HTML(f"<h2>{words.ADD_OWN}</h2>{library_html.form_of_own()}")
+            with gr.Row():
+                archive = gr.UploadButton(
+                    words.CHOOSE_ZIP.format(limit=words.megabytes(settings.max_corpus_bytes)),
+                    file_types=[".zip"],
+                    elem_id="choose-zip",
+                    size="sm",
+                )
+                folder = gr.UploadButton(
+                    words.CHOOSE_FOLDER, file_count="directory", elem_id="choose-folder", size="sm"
+                )
+            pending = gr.State(None, delete_callback=session.forget)
+            preview = gr.HTML("", elem_id="preview")
+            with gr.Row():
+                add = gr.Button(words.ADD, variant="primary", elem_id="add", size="sm", visible=False)
+                discard = gr.Button(words.DISCARD, elem_id="discard", size="sm", visible=False)
+            gr.HTML(f"<h2>{words.DELETE_A_CORPUS}</h2>")
+            chosen = gr.Dropdown([], value=None, label=words.WHICH_CORPUS, show_label=False, elem_id="delete-which")
+            ask = gr.Button(words.DELETE, elem_id="delete", size="sm")
+            question = gr.HTML("", elem_id="delete-question")
+            with gr.Row(visible=False, elem_id="confirm") as confirm:
+                yes = gr.Button(words.DELETE_YES, variant="stop", elem_id="delete-yes", size="sm")
+                no = gr.Button(words.DELETE_NO, elem_id="delete-no", size="sm")
+            gr.HTML(f"<h2>{words.REBUILD}</h2><p>{words.REBUILD_WHAT}</p>")
+            rebuild = gr.Button(words.REBUILD, elem_id="rebuild", size="sm")
+
+    written = [job, stop, add, ask, rebuild, overview, *facets, chosen]
+    free: dict[str, Any] = {"concurrency_limit": None, **quiet}
+    previewed = [preview, pending, add, discard]
+    for button in (archive, folder):
+        button.upload(session.look_at, [button, pending], previewed, **free)
+    discard.click(session.discard, pending, previewed, **quiet)
+    added = add.click(session.add, pending, written, **free)
+    added.success(session.clear_added, pending, previewed, **quiet)
+    ask.click(session.ask_before_deleting, chosen, [question, confirm], **quiet)
+    no.click(session.question_answered, None, [question, confirm], **quiet)
+    yes.click(session.question_answered, None, [question, confirm], **quiet).then(
+        session.delete, chosen, written, **free
+    )
+    rebuild.click(session.rebuild, None, written, **free)
+    stop.click(session.stop, None, stop, queue=False, **quiet)
+    screen.load(session.arrive, None, written, **free)

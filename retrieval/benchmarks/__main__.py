@@ -1,0 +1,5 @@
+"""python -m retrieval.benchmarks"""
+
+from retrieval.benchmarks.all import main
+
+main()

@@ -14,10 +14,12 @@ from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
 from assistant.api import add_error_handlers, make_router
+from assistant.api_conversations import conversations_router
 from assistant.api_search import make_search_router
+from assistant.conversations import Conversations
 from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
-from assistant.guard import Guard, check_open
+from assistant.guard import Guard, check_open, is_loopback
 from assistant.library import Library
 from assistant.library_screen import build_library_screen
 from assistant.mcp_tools import make_tools
@@ -30,6 +32,7 @@ from assistant.settings import Settings
 from assistant.theme import make_theme
 
 FOLDER = Path(__file__).parent
+HOUR_S = 3600
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -46,13 +49,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     assistant = MeteredAssistant(model, figures, settings, metrics)
     tools = make_tools(assistant, settings)
     library = Library(figures, settings)
+    store = Conversations(settings.conversations_file) if _keeps(settings) else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # A missing index is no reason not to start: /readyz and every turn say what is wrong with it.
         opening = asyncio.create_task(asyncio.to_thread(figures.problem))
+        forgetting = None
+        if store and settings.conversation_days:
+            forgetting = asyncio.create_task(_forget_old(store, settings.conversation_days))
         async with tools.running():
             yield
+        if forgetting:
+            forgetting.cancel()
         await asyncio.to_thread(library.jobs.close)
         await opening
         await model.close()
@@ -61,6 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     app.include_router(openai_router(assistant, settings))
     app.include_router(metrics_router(metrics, settings))
+    if store:
+        app.include_router(conversations_router(store))
     # Before the chat's routes, whose last one answers whatever else is asked of /api.
     app.include_router(make_search_router(figures, settings))
     app.include_router(make_router(assistant, settings))
@@ -69,11 +80,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
-    chat = build_screen(assistant, settings, read_examples(settings.examples_dir))
+    chat = build_screen(assistant, settings, read_examples(settings.examples_dir), store)
     _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)
     # The page at the root comes last: it takes every address that no other has taken.
     _add_page(app, "Chat", chat, settings.max_upload_bytes, settings)
     return app
+
+
+def _keeps(settings: Settings) -> bool:
+    """Whether conversations are kept: never where everybody may come in, who would see each other's."""
+    return settings.keep_conversations and (settings.users_file is not None or is_loopback(settings.host))
+
+
+async def _forget_old(store: Conversations, days: float) -> None:
+    while True:
+        await asyncio.to_thread(store.forget_older, days)
+        await asyncio.sleep(HOUR_S)
 
 
 def _add_page(app: FastAPI, name: str, screen: gr.Blocks, max_file_size: int, settings: Settings) -> None:

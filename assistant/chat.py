@@ -45,8 +45,9 @@ class QuestionTooLongError(QuestionError):
 class Turn:
     """A question and all that is known of its answer so far. A conversation is a list of turns.
 
-    `images` are those that came with this question. `stage` says what is being done, "" when the turn is complete.
-    `timings` are seconds: "search", "first_token", "total".
+    `images` are those that came with this question. `earlier_answers` are those that were asked for again, oldest
+    first; `looked` is the sentence of "Did it look?", "" where nobody asked. `stage` says what is being done, "" when
+    the turn is complete. `timings` are seconds: "search", "first_token", "total".
     """
 
     question: str
@@ -60,6 +61,8 @@ class Turn:
     prompt: str = ""
     stage: str = ""
     notes: tuple[str, ...] = ()
+    earlier_answers: tuple[str, ...] = ()
+    looked: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """What programs get: everything but the images' bytes."""
@@ -83,12 +86,20 @@ class Assistant:
         self.model = model
         self.figures = figures
         self._settings = settings
-        self._calibration = stored_calibration(settings)
+        self.calibration = stored_calibration(settings)
 
     async def ask(
-        self, question: str, image: CleanImage | None = None, history: Sequence[Turn] = ()
+        self,
+        question: str,
+        image: CleanImage | None = None,
+        history: Sequence[Turn] = (),
+        *,
+        temperature: float = 0.0,
     ) -> AsyncGenerator[Turn, None]:
         """The turn as it grows; the last one yielded has stage "". Closing the iterator stops the model.
+
+        Args:
+            temperature: 0 for the likeliest answer; above, one drawn at random, which is how asking again differs.
 
         Raises:
             EmptyQuestionError, QuestionTooLongError: before anything was done.
@@ -121,7 +132,7 @@ class Assistant:
         fitted = await fit([*history, turn], captions, served, self.model.count, self._settings.max_answer_tokens)
         turn = replace(turn, notes=(*turn.notes, *fitted.notes))
         logprobs: list[float] = []
-        async with aclosing(self.model.stream(fitted.messages)) as tokens:
+        async with aclosing(self.model.stream(fitted.messages, temperature)) as tokens:
             async for token in tokens:
                 logprobs.extend(token.logprobs)
                 if not token.text:
@@ -136,7 +147,7 @@ class Assistant:
             turn,
             answer=answer,
             support=tuple(support(question, answer, hits)),
-            confidence=Confidence.of(logprobs, self._calibration if seen else None),
+            confidence=Confidence.of(logprobs, self.calibration if seen else None),
             timings=turn.timings | {"total": time.monotonic() - started},
             stage="",
         )

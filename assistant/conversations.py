@@ -1,8 +1,8 @@
 """Conversations that survive a restart and a kill: one SQLite file in WAL mode, images kept once by their hash.
 
 store = Conversations(Path("data/conversations.db"))
-identity = store.save(None, owner="", turns=turns)
-store.find("", "pneumothorax"); store.load("", identity); store.delete("", identity)
+kept = store.save(None, "", turns)
+store.find("", "pneumothorax"); store.load("", kept.id); store.delete("", kept.id)
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ DAY_S = 86_400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS conversations (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
-    created REAL NOT NULL, updated REAL NOT NULL);
+    created REAL NOT NULL, updated REAL NOT NULL, version INTEGER NOT NULL DEFAULT 1);
 CREATE INDEX IF NOT EXISTS of_owner ON conversations (owner, updated);
 CREATE TABLE IF NOT EXISTS turns (
     conversation TEXT NOT NULL REFERENCES conversations (id) ON DELETE CASCADE, position INTEGER NOT NULL,
@@ -42,6 +42,18 @@ _TURN: TypeAdapter[Turn] = TypeAdapter(Turn)
 
 class ConversationError(Exception):
     """A conversation is not there, or its file cannot be used; the message says what to do."""
+
+
+class ChangedElsewhereError(ConversationError):
+    """The conversation was continued in another window since it was read here."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which conversation, and its state when it was last read or written here."""
+
+    id: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -74,21 +86,28 @@ class Conversations:
             raise ConversationError(f"{path} cannot be used ({error}). Move it away; a new one is made.") from error
         path.chmod(0o600)
 
-    def save(self, identity: str | None, owner: str, turns: Sequence[Turn]) -> str:
-        """Keep the conversation as it is now, a new one where `identity` is None; returns its id.
+    def save(self, known: Kept | None, owner: str, turns: Sequence[Turn]) -> Kept:
+        """Keep the conversation as it is now, a new one where `known` is None.
 
         Turns that are there already and unchanged are not written again.
+
+        Raises:
+            ChangedElsewhereError: another window has changed it since; nothing was written.
+            ConversationError: the owner has no such conversation.
         """
-        identity = identity or uuid.uuid4().hex
+        identity = known.id if known else uuid.uuid4().hex
+        version = known.version if known else 1
         now = time.time()
         with self._transaction() as db:
-            made = db.execute("SELECT owner FROM conversations WHERE id = ?", (identity,)).fetchone()
-            if made is None:
+            # Before the version is read: two writers must not both have read the old one.
+            db.execute("BEGIN IMMEDIATE")
+            if known is None:
                 db.execute(
-                    "INSERT INTO conversations VALUES (?, ?, ?, 0, ?, ?)", (identity, owner, title_of(turns), now, now)
+                    "INSERT INTO conversations (id, owner, title, created, updated) VALUES (?, ?, ?, ?, ?)",
+                    (identity, owner, title_of(turns), now, now),
                 )
-            elif made[0] != owner:
-                raise ConversationError("There is no such conversation.")
+            elif self._check(db, owner, identity) != version:
+                raise ChangedElsewhereError("This conversation was continued in another window.")
             kept = dict(db.execute("SELECT position, body FROM turns WHERE conversation = ?", (identity,)))
             written = False
             for position, turn in enumerate(turns):
@@ -99,14 +118,18 @@ class Conversations:
             for position in kept:
                 db.execute("DELETE FROM turns WHERE conversation = ? AND position = ?", (identity, position))
             if written or kept:
-                db.execute("UPDATE conversations SET updated = ? WHERE id = ?", (now, identity))
+                version += known is not None
+                db.execute("UPDATE conversations SET updated = ?, version = ? WHERE id = ?", (now, version, identity))
                 self._drop_unseen(db)
-        return identity
+        return Kept(identity, version)
 
-    def load(self, owner: str, identity: str) -> list[Turn]:
-        """The turns with their images. Raises ConversationError where the owner has no such conversation."""
+    def load(self, owner: str, identity: str) -> tuple[list[Turn], Kept]:
+        """The turns with their images, and what `save` wants to know.
+
+        Raises ConversationError where the owner has no such conversation.
+        """
         with self._transaction() as db:
-            self._check(db, owner, identity)
+            version = self._check(db, owner, identity)
             kept = "SELECT body FROM turns WHERE conversation = ? ORDER BY position"
             bodies = db.execute(kept, (identity,)).fetchall()
             images = dict(
@@ -115,7 +138,7 @@ class Conversations:
                     (identity,),
                 )
             )
-        return [with_images(read_turn(body), images) for (body,) in bodies]
+        return [with_images(read_turn(body), images) for (body,) in bodies], Kept(identity, version)
 
     def find(self, owner: str, words: str = "") -> list[Listed]:
         """The owner's conversations, pinned ones first, then the latest; with `words` those that hold all of them."""
@@ -185,9 +208,11 @@ class Conversations:
         with self._transaction() as db:
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _check(self, db: sqlite3.Connection, owner: str, identity: str) -> None:
-        if not db.execute("SELECT 1 FROM conversations WHERE id = ? AND owner = ?", (identity, owner)).fetchone():
+    def _check(self, db: sqlite3.Connection, owner: str, identity: str) -> int:
+        row = db.execute("SELECT version FROM conversations WHERE id = ? AND owner = ?", (identity, owner)).fetchone()
+        if row is None:
             raise ConversationError("There is no such conversation.")
+        return int(row[0])
 
     def _set(self, owner: str, identity: str, column: str, value: object) -> None:
         with self._transaction() as db:

@@ -75,8 +75,8 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
             clean = await asyncio.to_thread(_decoded, image, limits) if image else None
         except UploadError as error:
             raise ToolError(str(error)) from error
-        hits, note = await assistant.figures.search(words, clean.image if clean else None, k)
-        return {"hits": [hit.to_dict() for hit in hits], "note": note}
+        hits, notes = await assistant.figures.search(words, clean.image if clean else None, k)
+        return {"hits": [hit.to_dict() for hit in hits], "notes": list(notes)}
 
     app = server.streamable_http_app(
         streamable_http_path=ADDRESS,

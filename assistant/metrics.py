@@ -54,14 +54,19 @@ class MeteredAssistant(Assistant):
         self._metrics = metrics
 
     async def ask(
-        self, question: str, image: CleanImage | None = None, history: Sequence[Turn] = ()
+        self,
+        question: str,
+        image: CleanImage | None = None,
+        history: Sequence[Turn] = (),
+        *,
+        temperature: float = 0.0,
     ) -> AsyncGenerator[Turn, None]:
         """As the chat turn's, which see."""
         began = time.monotonic()
         outcome, last = "stopped", None
         with self._metrics.running.track_inprogress():
             try:
-                async with aclosing(super().ask(question, image, history)) as turns:
+                async with aclosing(super().ask(question, image, history, temperature=temperature)) as turns:
                     async for turn in turns:
                         last = turn
                         yield turn

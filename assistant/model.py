@@ -181,7 +181,7 @@ class ModelClient:
             "MEDVINT_SERVED_MODEL_NAME chooses one."
         )
 
-    async def stream(self, messages: Sequence[BaseMessage]) -> AsyncGenerator[Token, None]:
+    async def stream(self, messages: Sequence[BaseMessage], temperature: float = 0.0) -> AsyncGenerator[Token, None]:
         """The answer's tokens as they come. Closing the iterator closes the request, and the server stops working.
 
         Raises ModelNotReadyError, ModelTimeoutError, ConversationTooLongError, ModelRefusedError.
@@ -189,7 +189,7 @@ class ModelClient:
         patience = self._settings.model_timeout_s
         served = self._state.served or await self.served()
         try:
-            async with aclosing(self._chat.astream(list(messages), model=served.id)) as chunks:  # type: ignore[type-var]
+            async with aclosing(self._chat.astream(list(messages), model=served.id, temperature=temperature)) as chunks:  # type: ignore[type-var]
                 while True:
                     async with asyncio.timeout(patience):
                         chunk = await anext(chunks, None)

@@ -49,6 +49,12 @@ def messages(turns: Sequence[Turn], save: SAVE, *, waited_s: float = 0, problem:
     return shown
 
 
+def turn_of_message(turns: Sequence[Turn], index: int) -> int:
+    """Which turn the chat's message with this index belongs to, both from 0."""
+    owners = [number for number, turn in enumerate(turns) for _ in range(len(turn.images) + bool(turn.question) + 1)]
+    return owners[min(index, len(owners) - 1)]
+
+
 def _answer(turn: Turn, number: int, waited_s: float, problem: str) -> str:
     parts = []
     if turn.stage:
@@ -57,9 +63,12 @@ def _answer(turn: Turn, number: int, waited_s: float, problem: str) -> str:
             time = f" · {waited_s:.0f} s" if waited_s >= SECONDS_BEFORE_TIME_IS_SHOWN else ""
             parts.append(f'<span class="stage">{escape(turn.stage)}{time}</span>')
     else:
+        parts += [f'<span class="earlier">Before: {_plain(answer)}</span>' for answer in turn.earlier_answers]
         parts.append(_marked(turn, number) or '<span class="stage">The model had nothing to say.</span>')
         if told := _told(turn, number):
             parts.append(f'<span class="told">{told}</span>')
+        if turn.looked:
+            parts.append(f'<span class="looked">{escape(turn.looked)}</span>')
     if notes := [*turn.notes, *(note for image in turn.images for note in image.notes)]:
         parts.append(f'<span class="note">{escape("; ".join(notes))}</span>')
     if problem:

@@ -5,8 +5,11 @@ from typing import Any
 import gradio as gr
 
 from assistant import render
-from assistant.chat import Assistant
+from assistant.chat import Assistant, Turn, current_image
+from assistant.conversations import Conversations
 from assistant.example_questions import Example
+from assistant.history import last_answered
+from assistant.history_screen import HistoryScreen
 from assistant.pages import STUDY_AID, header
 from assistant.session import Session
 from assistant.settings import Settings
@@ -16,8 +19,13 @@ HOUR_S = 3600
 CONCURRENT_TURNS = 16
 
 
-def build_screen(assistant: Assistant, settings: Settings, examples: list[Example]) -> gr.Blocks:
-    """The page. Uploaded and shown images are deleted from its cache after a day."""
+def build_screen(
+    assistant: Assistant, settings: Settings, examples: list[Example], store: Conversations | None = None
+) -> gr.Blocks:
+    """The page; with a `store`, conversations are kept and listed beside it.
+
+    Uploaded and shown images are deleted from its cache after a day.
+    """
     with gr.Blocks(
         title="MedVInT assistant",
         analytics_enabled=False,
@@ -26,6 +34,7 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
         delete_cache=(HOUR_S, 24 * HOUR_S),
     ) as screen:
         turns = gr.State([])
+        beside = HistoryScreen(store, settings) if store else None
         with gr.Row(elem_id="top"):
             gr.HTML(header("Chat", settings), elem_id="header")
             new_chat = gr.Button("New chat", elem_id="new-chat", size="sm", scale=0, min_width=96)
@@ -37,6 +46,7 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
                     show_label=False,
                     height="100%",
                     buttons=["copy"],
+                    editable="user",
                     layout="bubble",
                     feedback_options=None,
                     latex_delimiters=[],
@@ -54,6 +64,7 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
                     max_plain_text_length=10 * settings.max_question_chars,
                 )
             with gr.Column(scale=2, elem_id="evidence-column", min_width=320):
+                look = gr.Button("Did it look?", elem_id="look", size="sm", visible="hidden")
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
 
@@ -66,14 +77,41 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
         clicked = chatbot.example_select(
             session.ask_example, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
-        for event in (asked, clicked):
+        edited = chatbot.edit(
+            session.edit, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
+        again = chatbot.retry(
+            session.again, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
+        looked = look.click(
+            session.look, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
+        answering = (asked, clicked, edited, again, looked)
+        for event in answering:
+            event.then(_look_button, [turns], [look], queue=False, **quiet)
+            if beside:
+                beside.keep_after(event, turns)
+        for event in answering:
             event.failure(session.failed, [turns], outputs, queue=False, **quiet)
         # None of these cancels the run: it ends itself, so that its last words cannot undo what they show.
         box.stop(session.stop, [turns], outputs, queue=False, **quiet)
         # The conversation's own bin has to empty the state too.
-        chatbot.clear(session.start_again, None, outputs, queue=False, **quiet)
-        new_chat.click(session.start_again, None, outputs, queue=False, **quiet)
+        for event in (
+            chatbot.clear(session.start_again, None, outputs, queue=False, **quiet),
+            new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
+        ):
+            event.then(_look_button, [turns], [look], queue=False, **quiet)
+            if beside:
+                beside.forget(event)
+        if beside:
+            beside.wire(screen, turns, session.show, session.start_again, outputs)
     return screen
+
+
+def _look_button(turns: list[Turn]) -> dict[str, Any]:
+    """There to be pressed where the last answer was about an image."""
+    number = last_answered(turns)
+    return gr.update(visible=True if number is not None and current_image(turns[: number + 1]) else "hidden")
 
 
 def _invitation(settings: Settings) -> str:

@@ -12,7 +12,9 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from assistant import render
-from assistant.chat import Assistant, QuestionError, Turn
+from assistant.chat import Assistant, QuestionError, Turn, current_image
+from assistant.history import last_answered
+from assistant.looking import did_it_look
 from assistant.model import ModelError
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimits, clean_upload
@@ -21,6 +23,8 @@ from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimi
 SECONDS_BETWEEN_UPDATES = 0.06
 SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
 SECONDS_FOR_LAST_WORDS = 5.0
+# Enough for another wording or another finding, not so much that nonsense is drawn.
+TEMPERATURE_AGAIN = 0.8
 
 Update = tuple[Any, Any, Any, Any]
 """Messages, panel, question box, turns: the outputs of every event."""
@@ -41,6 +45,7 @@ class Session:
 
     def __init__(self, assistant: Assistant, settings: Settings, chatbot: gr.Chatbot) -> None:
         self._assistant = assistant
+        self._settings = settings
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
         self._cache = chatbot.GRADIO_CACHE
         self._runs: dict[str | None, Run] = {}
@@ -80,6 +85,61 @@ class Session:
                 async for update in updates:
                     yield update
 
+    async def edit(self, turns: list[Turn], edited: gr.EditData, request: gr.Request) -> AsyncGenerator[Update, None]:
+        """A question was written anew: it is asked again, with its image, in the place of the old one."""
+        number = render.turn_of_message(turns, _index(edited.index))
+        async for update in self._anew(turns, number, str(edited.value), (), 0.0, request):
+            yield update
+
+    async def again(self, turns: list[Turn], retry: gr.RetryData, request: gr.Request) -> AsyncGenerator[Update, None]:
+        """Another answer to the same question, drawn at random; those before it stay beside it."""
+        number = render.turn_of_message(turns, _index(retry.index))
+        old = turns[number]
+        earlier = (*old.earlier_answers, *([old.answer] if old.answer else []))
+        async for update in self._anew(turns, number, old.question, earlier, TEMPERATURE_AGAIN, request):
+            yield update
+
+    async def _anew(
+        self,
+        turns: list[Turn],
+        number: int,
+        question: str,
+        earlier: tuple[str, ...],
+        temperature: float,
+        request: gr.Request,
+    ) -> AsyncGenerator[Update, None]:
+        image = turns[number].images[-1] if turns[number].images else None
+        with self._running(request) as run:
+            before = turns[:number]
+            async with aclosing(self._run(run, question, image, before, earlier, temperature, turns)) as updates:
+                async for update in updates:
+                    yield update
+
+    async def look(self, turns: list[Turn], request: gr.Request) -> AsyncGenerator[Update, None]:
+        """ "Did it look?": the last answer's question once more without its image."""
+        number = last_answered(turns)
+        image = current_image(turns[: number + 1]) if number is not None else None
+        if number is None or image is None:
+            gr.Info("Ask a question about an image first.")
+            yield self._update(turns, gr.skip())
+            return
+        turn = turns[number]
+        asking = replace(turn, looked="asking the same without the image, and with another one …")
+        with self._running(request):
+            yield self._update([*turns[:number], asking, *turns[number + 1 :]], _BUSY, keep=turns)
+            try:
+                looked = await did_it_look(self._assistant, self._settings, turn, image)
+            except ModelError as error:
+                gr.Warning(str(error))
+                yield self._update(turns, _idle())
+                return
+        told = replace(turn, looked=looked.words())
+        yield self._update([*turns[:number], told, *turns[number + 1 :]], _idle())
+
+    def show(self, turns: list[Turn]) -> Update:
+        """A conversation that was opened."""
+        return self._update(turns, _idle())
+
     def stop(self, turns: list[Turn], request: gr.Request) -> Update:
         """Stop was pressed: what was said so far stays. Where nothing runs any more, the box is unlocked."""
         run = self._runs.get(request.session_hash)
@@ -115,15 +175,23 @@ class Session:
         return self._update(turns, _idle())
 
     async def _run(
-        self, run: Run, question: str, image: CleanImage | None, turns: list[Turn]
+        self,
+        run: Run,
+        question: str,
+        image: CleanImage | None,
+        turns: list[Turn],
+        earlier: tuple[str, ...] = (),
+        temperature: float = 0.0,
+        before: list[Turn] | None = None,
     ) -> AsyncGenerator[Update, None]:
+        """Ask and show. `before` is what stays where there is no answer at all; `turns` if it is not given."""
         started = shown = time.monotonic()
-        turn = Turn(question, (image,) if image else (), stage="thinking")
+        turn = Turn(question, (image,) if image else (), stage="thinking", earlier_answers=earlier)
         try:
-            source = self._assistant.ask(question, image, turns)
+            source = self._assistant.ask(question, image, turns, temperature=temperature)
             async with aclosing(_with_signs_of_life(source, run.told_to_end)) as signs:
                 async for new in signs:
-                    turn = new or turn
+                    turn = replace(new, earlier_answers=earlier) if new else turn
                     now = time.monotonic()
                     if turn.answer and turn.stage and now - shown < SECONDS_BETWEEN_UPDATES:
                         continue
@@ -136,7 +204,7 @@ class Session:
                 yield self._update([*turns, said], _idle())
         except (QuestionError, ModelError) as error:
             # The turn stays with what was said; the question goes back into the box to be sent again.
-            keep = [*turns, replace(turn, stage="")] if turn.answer else turns
+            keep = [*turns, replace(turn, stage="")] if turn.answer else turns if before is None else before
             file = self._save(image) if image and not turn.answer else None
             kept = "What it had said is kept." if turn.answer else "Your question is kept in the box below."
             yield self._update([*turns, turn], _idle(question, file), problem=f"{error} {kept}", keep=keep)
@@ -163,6 +231,10 @@ class Session:
 
 
 _BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)
+
+
+def _index(index: int | tuple[int, int]) -> int:
+    return index if isinstance(index, int) else index[0]
 
 
 def _idle(question: str = "", file: str | None = None) -> dict[str, Any]:

@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     waiting_questions: int = Field(default=64, ge=1, description="how many may wait before the page says it is busy")
 
     data_dir: Path = Field(default=Path("data"), description="all state; deleting it is a factory reset")
+    keep_conversations: bool = Field(default=True, description="keep them on disk; never where everybody may come in")
+    conversation_days: float = Field(default=0, ge=0, description="forget unpinned ones so long untouched; 0: never")
     chroma_url: AnyHttpUrl | None = Field(default=None, description="a Chroma server, instead of the embedded one")
     examples_dir: Path | None = Field(default=None, description="images and one CSV with columns image,question")
     embedder: str = Field(
@@ -104,6 +106,10 @@ class Settings(BaseSettings):
     def model_dir(self) -> Path:
         """Where the assembled demo model lies; other models are where `model` says."""
         return self.data_dir / "models" / "demo"
+
+    @property
+    def conversations_file(self) -> Path:
+        return self.data_dir / "conversations.db"
 
     @property
     def index_dir(self) -> Path:

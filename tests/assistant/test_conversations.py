@@ -16,7 +16,7 @@ from PIL import Image
 from assistant.chat import Turn
 from assistant.confidence import Confidence
 from assistant.conversation_files import as_html, as_json, as_markdown, read_json
-from assistant.conversations import ConversationError, Conversations
+from assistant.conversations import ChangedElsewhereError, ConversationError, Conversations
 from assistant.evidence import support
 from assistant.uploads import CleanImage, UploadLimits, clean_upload
 from retrieval.figures import Figure, Hit, article_url
@@ -69,33 +69,41 @@ def images_in(tmp_path: Path) -> int:
 
 def test_what_was_saved_comes_back(store, turns, tmp_path):
     identity = store.save(None, "", turns[:1])
-    assert store.save(identity, "", turns) == identity
-    assert Conversations(tmp_path / "conversations.db").load("", identity) == turns
-    assert [(one.id, one.title, one.turns) for one in store.find("")] == [(identity, "Is there a pneumothorax?", 3)]
+    identity = store.save(identity, "", turns)
+    assert Conversations(tmp_path / "conversations.db").load("", identity.id) == (turns, identity)
+    assert [(one.id, one.title, one.turns) for one in store.find("")] == [(identity.id, "Is there a pneumothorax?", 3)]
 
 
 def test_an_edited_conversation_loses_what_came_after(store, turns):
     identity = store.save(None, "", turns)
     edited = [turns[0], turn("Is it a CT?", "No")]
     store.save(identity, "", edited)
-    assert store.load("", identity) == edited
+    assert store.load("", identity.id)[0] == edited
+
+
+def test_another_windows_turns_are_not_lost(store, turns):
+    known = store.save(None, "", turns[:1])
+    store.save(known, "", turns[:2])
+    with pytest.raises(ChangedElsewhereError):
+        store.save(known, "", [turns[0], turn("Is it a CT?", "No")])
+    assert store.load("", known.id)[0] == turns[:2]
 
 
 def test_nobody_sees_anothers(store, turns):
     identity = store.save(None, "anna", turns)
     assert store.find("bert") == []
     attempts = [
-        lambda: store.load("bert", identity),
-        lambda: store.delete("bert", identity),
-        lambda: store.rename("bert", identity, "x"),
-        lambda: store.pin("bert", identity, True),
+        lambda: store.load("bert", identity.id),
+        lambda: store.delete("bert", identity.id),
+        lambda: store.rename("bert", identity.id, "x"),
+        lambda: store.pin("bert", identity.id, True),
         lambda: store.save(identity, "bert", turns),
     ]
     for attempt in attempts:
         with pytest.raises(ConversationError, match="no such"):
             attempt()
     assert store.purge("bert") == 0
-    assert store.load("anna", identity) == turns
+    assert store.load("anna", identity.id) == (turns, identity)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_search_reads_questions_answers_and_names(store, words, found):
 
 
 def test_pinned_ones_come_first_and_stay(store, turns):
-    old, new = store.save(None, "", turns[:1]), store.save(None, "", turns[1:2])
+    old, new = store.save(None, "", turns[:1]).id, store.save(None, "", turns[1:2]).id
     store.rename("", old, "  For   Monday ")
     store.pin("", old, True)
     assert [(one.id, one.title, one.pinned) for one in store.find("")] == [
@@ -123,11 +131,11 @@ def test_pinned_ones_come_first_and_stay(store, turns):
 
 
 def test_images_go_with_the_last_conversation_that_shows_them(store, turns, tmp_path):
-    first, second = store.save(None, "", turns), store.save(None, "", turns[:1])
+    first, second = store.save(None, "", turns).id, store.save(None, "", turns[:1]).id
     assert images_in(tmp_path) == 2
     store.delete("", first)
     assert images_in(tmp_path) == 1
-    assert store.load("", second) == turns[:1]
+    assert store.load("", second)[0] == turns[:1]
     assert store.purge("") == 1
     assert images_in(tmp_path) == 0
     everything = b"".join(path.read_bytes() for path in tmp_path.glob("conversations.db*"))
@@ -156,7 +164,7 @@ def test_a_kill_loses_nothing_that_was_saved(store, turns, tmp_path):
     child.wait()
     [kept] = Conversations(tmp_path / "conversations.db").find("")
     assert kept.turns >= said
-    assert [one.question for one in store.load("", kept.id)] == [f"question {i}" for i in range(kept.turns)]
+    assert [one.question for one in store.load("", kept.id)[0]] == [f"question {i}" for i in range(kept.turns)]
 
 
 @pytest.mark.parametrize("damage", [b"not a database at all" * 100, None])

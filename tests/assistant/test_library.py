@@ -76,7 +76,7 @@ def web_app(own) -> FastAPI:
 @pytest.fixture
 async def client(web_app):
     transport = httpx.ASGITransport(web_app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=120) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=120) as client:
         yield client
 
 
@@ -334,7 +334,7 @@ async def test_a_search_that_cannot_be_read_is_the_clients_fault(client, request
 
 async def test_a_search_without_an_index_says_how_to_get_one(tmp_path):
     transport = httpx.ASGITransport(create_app(Settings(data_dir=tmp_path)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as lonely:
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as lonely:
         answer = await lonely.post("/api/search", data={"text": "CT"})
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "index_not_ready"

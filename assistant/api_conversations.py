@@ -20,7 +20,7 @@ def conversations_router(store: Conversations) -> APIRouter:
     def conversation(identity: str, kind: Literal["md", "html", "json"], request: Request) -> Response:
         """The conversation with its images (HTML and JSON) and sources."""
         try:
-            turns = store.load(request.scope.get("state", {}).get("user", ""), identity)
+            turns, _ = store.load(request.scope.get("state", {}).get("user", ""), identity)
         except ConversationError as error:
             return error_response("not_found", str(error), 404)
         written = {"md": as_markdown, "html": as_html, "json": as_json}[kind](turns)

@@ -217,11 +217,11 @@ def _headers(framed_by: str, remote_images: bool) -> dict[str, str]:
 
 
 def _log(scope: Scope, identity: str, status: int, seconds: float) -> None:
-    # The path only: a query could hold words of a question.
+    # No query, which could hold words of a question, and no file's name, which could be a patient's.
     line = {
         "id": identity,
         "method": scope.get("method", "WEBSOCKET"),
-        "path": scope["path"],
+        "path": scope["path"].partition("=")[0],
         "status": status,
         "seconds": round(seconds, 3),
     }

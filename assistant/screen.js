@@ -74,6 +74,7 @@
   const start = () => {
     if (!document.getElementById("status")) return setTimeout(start, 100);
     setTheme(wantsDark());
+    document.querySelector(".sidebar .toggle-button")?.setAttribute("aria-label", "Conversations");
     // On a phone the keyboard would cover the examples.
     if (innerWidth > 900) document.querySelector("#question textarea")?.focus({ preventScroll: true });
     askStatus();

@@ -46,13 +46,15 @@ def build_screen(
                     show_label=False,
                     height="100%",
                     buttons=["copy"],
-                    editable="user",
                     layout="bubble",
                     feedback_options=None,
                     latex_delimiters=[],
                     placeholder=_invitation(settings),
                     examples=[_example(example) for example in examples],  # type: ignore[misc]
                 )
+                with gr.Row(elem_id="after-answer", visible="hidden") as after_answer:
+                    change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
+                    look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
                 box = gr.MultimodalTextbox(
                     elem_id="question",
                     label="Question",
@@ -64,7 +66,6 @@ def build_screen(
                     max_plain_text_length=10 * settings.max_question_chars,
                 )
             with gr.Column(scale=2, elem_id="evidence-column", min_width=320):
-                look = gr.Button("Did it look?", elem_id="look", size="sm", visible="hidden")
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
 
@@ -77,18 +78,15 @@ def build_screen(
         clicked = chatbot.example_select(
             session.ask_example, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
-        edited = chatbot.edit(
-            session.edit, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
-        )
         again = chatbot.retry(
             session.again, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
         looked = look.click(
             session.look, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
-        answering = (asked, clicked, edited, again, looked)
+        answering = (asked, clicked, again, looked)
         for event in answering:
-            event.then(_look_button, [turns], [look], queue=False, **quiet)
+            event.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.keep_after(event, turns)
         for event in answering:
@@ -100,18 +98,21 @@ def build_screen(
             chatbot.clear(session.start_again, None, outputs, queue=False, **quiet),
             new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
         ):
-            event.then(_look_button, [turns], [look], queue=False, **quiet)
+            event.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.forget(event)
+        taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
+        taken_back.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
         if beside:
             beside.wire(screen, turns, session.show, session.start_again, outputs)
     return screen
 
 
-def _look_button(turns: list[Turn]) -> dict[str, Any]:
-    """There to be pressed where the last answer was about an image."""
+def _after_answer(turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What can be done about the last answer; looking again only where it was about an image."""
     number = last_answered(turns)
-    return gr.update(visible=True if number is not None and current_image(turns[: number + 1]) else "hidden")
+    has_image = number is not None and current_image(turns[: number + 1]) is not None
+    return gr.update(visible=number is not None or "hidden"), gr.update(visible=has_image or "hidden")
 
 
 def _invitation(settings: Settings) -> str:

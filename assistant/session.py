@@ -85,33 +85,24 @@ class Session:
                 async for update in updates:
                     yield update
 
-    async def edit(self, turns: list[Turn], edited: gr.EditData, request: gr.Request) -> AsyncGenerator[Update, None]:
-        """A question was written anew: it is asked again, with its image, in the place of the old one."""
-        number = render.turn_of_message(turns, _index(edited.index))
-        async for update in self._anew(turns, number, str(edited.value), (), 0.0, request):
-            yield update
+    def take_back(self, turns: list[Turn]) -> Update:
+        """The last question goes back into the box, with its image, to be written anew."""
+        if not turns:
+            return self._update(turns, _idle())
+        last = turns[-1]
+        file = self._save(last.images[-1]) if last.images else None
+        return self._update(turns[:-1], _idle(last.question, file))
 
     async def again(self, turns: list[Turn], retry: gr.RetryData, request: gr.Request) -> AsyncGenerator[Update, None]:
         """Another answer to the same question, drawn at random; those before it stay beside it."""
-        number = render.turn_of_message(turns, _index(retry.index))
+        index = retry.index if isinstance(retry.index, int) else retry.index[0]
+        number = render.turn_of_message(turns, index)
         old = turns[number]
+        image = old.images[-1] if old.images else None
         earlier = (*old.earlier_answers, *([old.answer] if old.answer else []))
-        async for update in self._anew(turns, number, old.question, earlier, TEMPERATURE_AGAIN, request):
-            yield update
-
-    async def _anew(
-        self,
-        turns: list[Turn],
-        number: int,
-        question: str,
-        earlier: tuple[str, ...],
-        temperature: float,
-        request: gr.Request,
-    ) -> AsyncGenerator[Update, None]:
-        image = turns[number].images[-1] if turns[number].images else None
         with self._running(request) as run:
-            before = turns[:number]
-            async with aclosing(self._run(run, question, image, before, earlier, temperature, turns)) as updates:
+            new = self._run(run, old.question, image, turns[:number], earlier, TEMPERATURE_AGAIN, turns)
+            async with aclosing(new) as updates:
                 async for update in updates:
                     yield update
 
@@ -231,10 +222,6 @@ class Session:
 
 
 _BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)
-
-
-def _index(index: int | tuple[int, int]) -> int:
-    return index if isinstance(index, int) else index[0]
 
 
 def _idle(question: str = "", file: str | None = None) -> dict[str, Any]:

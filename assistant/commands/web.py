@@ -18,6 +18,8 @@ def web() -> None:
 
     settings = Settings()
     check_open(settings)
+    # Before a library sets up the root logger in its own way.
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # One line of JSON for each request, without what was asked.
     requests = logging.getLogger("assistant.requests")
     requests.addHandler(logging.StreamHandler())

@@ -10,9 +10,12 @@ import textwrap
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 
+from assistant.api_conversations import conversations_router
 from assistant.chat import Turn
 from assistant.confidence import Confidence
 from assistant.conversation_files import as_html, as_json, as_markdown, read_json
@@ -221,3 +224,17 @@ def test_pages_show_images_sources_and_the_notice(turns):
     for shown in (page, text):
         assert "CC BY" in shown and "PMC1" in shown and "not a diagnostic device" in shown
         assert "likely" in shown or "possible" in shown
+
+
+@pytest.mark.parametrize("kind", ["md", "html", "json"])
+async def test_files_are_for_their_owner_only(store, turns, kind):
+    app = FastAPI()
+    app.include_router(conversations_router(store))
+    mine, anothers = store.save(None, "", turns), store.save(None, "anna", turns)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+        answer = await http.get(f"/api/conversations/{mine.id}.{kind}")
+        assert answer.status_code == 200
+        assert "Is there a pneumothorax?" in answer.text
+        assert "attachment" in answer.headers["content-disposition"]
+        assert (await http.get(f"/api/conversations/{anothers.id}.{kind}")).status_code == 404
+        assert (await http.get(f"/api/conversations/{mine.id}.exe")).status_code == 422

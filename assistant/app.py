@@ -13,6 +13,7 @@ import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 
+from assistant.about_screen import build_about_screen, build_reports_screen
 from assistant.api import add_error_handlers, make_router
 from assistant.api_conversations import conversations_router
 from assistant.api_search import make_search_router
@@ -82,6 +83,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
     chat = build_screen(assistant, settings, read_examples(settings.examples_dir), store)
     _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)
+    _add_page(app, "Reports", build_reports_screen(settings), settings.max_upload_bytes, settings)
+    _add_page(app, "About", build_about_screen(settings), settings.max_upload_bytes, settings)
     # The page at the root comes last: it takes every address that no other has taken.
     _add_page(app, "Chat", chat, settings.max_upload_bytes, settings)
     return app

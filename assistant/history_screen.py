@@ -22,7 +22,9 @@ class HistoryScreen:
         self._known = gr.BrowserState(None, **STORAGE)
         with gr.Sidebar(open=False, width=300, elem_id="conversations"):
             gr.HTML("<h2>Conversations</h2>", elem_id="conversations-title")
-            self._words = gr.Textbox(label="Search", placeholder="Words of a question or answer", elem_id="find")
+            self._words = gr.Textbox(
+                label="Search", placeholder="Words of a question or answer", elem_id="conversation-find"
+            )
             self._list = gr.Radio([], label="Kept here", elem_id="conversation-list")
             self._files = gr.HTML(links(None), elem_id="conversation-links")
             self._title = gr.Textbox(

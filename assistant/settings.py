@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         return self.data_dir / "models" / "demo"
 
     @property
+    def reports_dir(self) -> Path:
+        """Where `medvint evaluate` writes its reports."""
+        return self.data_dir / "reports"
+
+    @property
     def conversations_file(self) -> Path:
         return self.data_dir / "conversations.db"
 

@@ -14,7 +14,7 @@ LIST = "#conversation-list label"
 
 def open_list(page: Page) -> None:
     page.locator("button[aria-label=Conversations]").click()
-    expect(page.locator("#find")).to_be_visible()
+    expect(page.locator("#conversation-find")).to_be_visible()
 
 
 def test_a_conversation_is_kept_found_named_saved_and_deleted(chat: Page, web_server):
@@ -31,7 +31,7 @@ def test_a_conversation_is_kept_found_named_saved_and_deleted(chat: Page, web_se
     chat.locator("#new-chat").click()
     expect(chat.locator(BOT)).to_have_count(0)
     open_list(chat)
-    chat.locator("#find textarea, #find input").fill("MODALITY picture")
+    chat.locator("#conversation-find textarea, #conversation-find input").fill("MODALITY picture")
     expect(chat.locator(LIST)).to_have_count(1)
     chat.locator(LIST).first.click()
     expect(chat.locator(BOT)).to_have_count(2)

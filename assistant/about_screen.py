@@ -13,8 +13,8 @@ from serving.evaluation.report import ReportError
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_DIR = ROOT / "serving" / "models" / "demo"
 READ_IT_SO = (
-    "Accuracy alone says little. A model that does as well with a **blank image** did not look; one that does no better "
-    "than **question only** gives the most frequent answer to the question. Every row stands beside its controls; rows "
+    "Accuracy alone says little. A model that does as well with a **blank image** did not look; one that does no "
+    "better than **question only** gives the most frequent answer to the question. Every row stands beside its controls; rows "
     "quoted from the paper have none, and say so. `medvint evaluate` makes a report, and it appears here."
 )
 NO_CARD = (

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_DIR = ROOT / "serving" / "models" / "demo"
 READ_IT_SO = (
     "Accuracy alone says little. A model that does as well with a **blank image** did not look; one that does no "
-    "better than **question only** gives the most frequent answer to the question. Every row stands beside its controls; rows "
-    "quoted from the paper have none, and say so. `medvint evaluate` makes a report, and it appears here."
+    "better than **question only** gives the most frequent answer to the question. Every row stands beside its "
+    "controls; rows quoted from the paper have none, and say so. `medvint evaluate` makes a "
+    "report, and it appears here."
 )
 NO_CARD = (
     "This model came without a card: its makers' page says what it was trained on. Nothing is known here about how "

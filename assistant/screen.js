@@ -23,7 +23,14 @@
     if (note && line) note.textContent = isDemo ? line.dataset.demoText : "";
   };
 
+  // Gradio calls its examples a list and their buttons no items of it, and leaves the sidebar's button without a name.
+  const mend = () => {
+    document.querySelectorAll("#chat .examples[role=list]").forEach((list) => list.setAttribute("role", "group"));
+    document.querySelector(".sidebar .toggle-button")?.setAttribute("aria-label", "Conversations");
+  };
+
   const askStatus = async () => {
+    mend();
     try {
       const root = document.getElementById("model-line")?.dataset.root ?? "";
       const answer = await fetch(`${root}api/status`, { cache: "no-store" });
@@ -74,7 +81,6 @@
   const start = () => {
     if (!document.getElementById("status")) return setTimeout(start, 100);
     setTheme(wantsDark());
-    document.querySelector(".sidebar .toggle-button")?.setAttribute("aria-label", "Conversations");
     // On a phone the keyboard would cover the examples.
     if (innerWidth > 900) document.querySelector("#question textarea")?.focus({ preventScroll: true });
     askStatus();

@@ -52,7 +52,7 @@ def build_screen(
                     placeholder=_invitation(settings),
                     examples=[_example(example) for example in examples],  # type: ignore[misc]
                 )
-                with gr.Row(elem_id="after-answer", visible="hidden") as after_answer:
+                with gr.Row(elem_id="after-answer", visible=False) as after_answer:
                     change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
                     look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
                 box = gr.MultimodalTextbox(
@@ -112,7 +112,7 @@ def _after_answer(turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What can be done about the last answer; looking again only where it was about an image."""
     number = last_answered(turns)
     has_image = number is not None and current_image(turns[: number + 1]) is not None
-    return gr.update(visible=number is not None or "hidden"), gr.update(visible=has_image or "hidden")
+    return gr.update(visible=number is not None), gr.update(visible=has_image)
 
 
 def _invitation(settings: Settings) -> str:

@@ -17,6 +17,7 @@ from assistant.conversation import fit
 from assistant.evidence import Support, support
 from assistant.figure_search import FigureSearch
 from assistant.model import ImageNotReadError, ModelClient
+from assistant.notices import notices
 from assistant.served_model import ServedModel
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
@@ -117,7 +118,7 @@ class Assistant:
             self._settings.figures_shown,
             earlier=() if image else earlier_questions(history),
         )
-        turn = replace(turn, hits=tuple(hits), notes=notes)
+        turn = replace(turn, hits=tuple(hits), notes=(*notices(question), *notes))
         turn = replace(turn, timings={"search": time.monotonic() - started}, model=self.model.name)
 
         yield (turn := replace(turn, stage="looking at the image" if seen else "thinking"))

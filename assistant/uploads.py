@@ -1,4 +1,4 @@
-"""Uploaded bytes to clean RGB pixels: JPEG, PNG, WebP, BMP, TIFF and DICOM.
+"""Uploaded bytes to clean RGB pixels: JPEG, PNG, WebP, BMP, TIFF, GIF and DICOM.
 
 Sizes are checked before anything is decoded, and nothing but the pixels survives: no EXIF, no DICOM tags, no file name.
 
@@ -37,14 +37,13 @@ __all__ = [
     "clean_upload",
 ]
 
-PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF and DICOM"
+PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+ACCEPTED = "JPEG, PNG, WebP, BMP, TIFF, GIF and DICOM"
 # No model sees more than 512 px, and a figure on screen rarely more than this; larger only slows every later step.
 LONGEST_SIDE = 2048
 
 _OTHER_TYPES = (
     (b"%PDF", "a PDF document"),
-    (b"GIF8", "a GIF"),
     (b"PK\x03\x04", "a ZIP archive or an Office document"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x5c\x01\x00\x00", "a NIfTI volume"),
@@ -159,7 +158,7 @@ def _not_opened(data: bytes) -> NotAnImageError | UnsupportedTypeError | Truncat
 
 def _is_known_picture(head: bytes) -> bool:
     """Whether the first bytes are those of an accepted type (other than DICOM)."""
-    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"BM")
+    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"MM\x00*", b"BM", b"GIF8")
     return head.startswith(starts) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 

@@ -7,6 +7,7 @@ library.add(library.preview([Path("lecture.zip")]))
 """
 
 import shutil
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from retrieval.upkeep import IndexStats, delete, stats
 FIGURES_FOUND = 24
 SIMILAR_SHOWN = 6
 OWN = "own"
+FOLDER_ZIP = "folder.zip"
+DAY_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ class Library:
         """Where a browser finds a figure's small picture, "" where there is none."""
         return self._figures.picture(figure)
 
+    def large_picture(self, figure: Figure) -> str:
+        """The same for a figure's own page."""
+        return self._figures.large_picture(figure)
+
     def find(self, query: Query, filters: Filters) -> Results:
         """The similar figures, best first."""
         limit = self._settings.max_question_chars
@@ -155,6 +162,8 @@ class Library:
 
     def preview(self, files: Sequence[Path]) -> Preview:
         """Reads an uploaded ZIP, or the files of an uploaded folder, without storing a figure."""
+        # A file system's own files (.DS_Store) are in every folder, and mean nothing to anyone.
+        files = [file for file in files if not file.name.startswith(".")] or files
         name = files[0].name if len(files) == 1 else words.FILES.format(count=len(files))
         try:
             file = self._one_archive(files)
@@ -229,17 +238,17 @@ class Library:
         Raises:
             CorpusError: they are too large together, or two have one name.
         """
+        self._forget_abandoned()
         size, limit = sum(file.stat().st_size for file in set(files)), self._settings.max_corpus_bytes
         if size > limit:
             raise CorpusError(words.TOO_LARGE.format(size=words.megabytes(size), limit=words.megabytes(limit)))
         if len(files) == 1 and files[0].suffix.lower() == ".zip":
             return files[0]
-        # A file system's own files (.DS_Store) are in every folder, and mean nothing to anyone.
-        sent = {file for file in files if not file.name.startswith(".")}
+        sent = set(files)
         names = [file.name for file in sent]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise CorpusError(words.ONE_NAME_TWICE.format(name=twice[0]))
-        archive = files[0].parent / "folder.zip"
+        archive = files[0].parent / FOLDER_ZIP
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for file in sorted(sent):
                 with file.open("rb") as source, packed.open(file.name, "w") as target:
@@ -247,3 +256,9 @@ class Library:
         for file in files:
             file.unlink(missing_ok=True)
         return archive
+
+    def _forget_abandoned(self) -> None:
+        """Removes folders that were sent, and neither added nor discarded before the web process ended."""
+        for archive in (self._settings.data_dir / "uploads").glob(f"*/{FOLDER_ZIP}"):
+            if time.time() - archive.stat().st_mtime > DAY_S:
+                archive.unlink(missing_ok=True)

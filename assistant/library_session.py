@@ -56,6 +56,11 @@ class LibrarySession:
         async for shown in self._results(query, filters):
             yield shown, query, _box(text), gr.update(visible=image is not None)
 
+    async def search_example(self, text: str, query: Query, *filters: Any) -> AsyncGenerator[Found, None]:
+        """One of the examples was pressed."""
+        async for shown in self.search({"text": text}, query, *filters):
+            yield shown
+
     async def search_again(self, query: Query, *filters: Any) -> AsyncGenerator[Any, None]:
         """A filter was changed."""
         if not query.is_empty:
@@ -66,7 +71,7 @@ class LibrarySession:
         """The same search without its image: results, query, and the button that asked for it."""
         query = Query(query.text)
         if query.is_empty:
-            yield library_html.INVITATION, query, gr.update(visible=False)
+            yield library_html.invitation(), query, gr.update(visible=False)
             return
         async for shown in self._results(query, filters):
             yield shown, query, gr.update(visible=False)
@@ -101,7 +106,9 @@ class LibrarySession:
             page = await asyncio.to_thread(self._library.figure_page, figure_id)
         except RetrievalError as error:
             return f'<article class="figure-page">{library_html.problem(str(error))}</article>'
-        return library_html.figure_page(page, self._library.picture) if page else library_html.NO_SUCH_FIGURE
+        if page is None:
+            return library_html.NO_SUCH_FIGURE
+        return library_html.figure_page(page, self._library.picture, self._library.large_picture)
 
     async def look_at(self, files: str | list[str] | None, before: Preview | None) -> AsyncGenerator[Previewed, None]:
         """A ZIP or a folder was uploaded: its preview, and the buttons that add or discard it.

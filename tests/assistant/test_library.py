@@ -144,7 +144,8 @@ def test_a_figure_has_a_page_with_similar_ones(library):
     page = library.figure_page(hit.figure.figure_id)
     assert page.figure == hit.figure
     assert hit.figure.figure_id not in {similar.figure.figure_id for similar in page.similar}
-    shown = library_html.figure_page(page, figure_cards.no_pictures)
+    shown = library_html.figure_page(page, library.picture, library.large_picture)
+    assert 'src="../pictures?figure=own%2F' in shown
     for part in ("CC BY 4.0", "2021", "copy attribution", hit.figure.caption):
         assert part in shown
     assert library.figure_page("own/nothing") is None
@@ -250,10 +251,12 @@ def test_what_a_corpus_wrote_cannot_become_markup():
         description=SCRIPT, findings=(SCRIPT,), article_url=f'https://x/"{SCRIPT}', source=SCRIPT, image_path="/x.png",
     )  # fmt: skip
     hit = Hit(hostile, 0.5, 1, ("text",), also=(hostile,))
-    shown = library_html.results(Results(Query(SCRIPT), [hit]), lambda shown: "https://example.org/a.jpg")
-    shown += library_html.figure_page(
-        FigurePage(hostile, (hostile,), (hit,)), lambda shown: "https://example.org/a.jpg"
-    )
+
+    def elsewhere(_: Figure) -> str:
+        return "https://example.org/a.jpg"
+
+    shown = library_html.results(Results(Query(SCRIPT), [hit]), elsewhere)
+    shown += library_html.figure_page(FigurePage(hostile, (hostile,), (hit,)), elsewhere, elsewhere)
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
     # "/x.png" would tell where things lie on this machine.
@@ -291,9 +294,11 @@ async def test_search_over_rest(client):
     assert first["figure"]["caption"] == CAPTIONS["ct-head.png"]
     assert {"score", "rank", "found_by", "relevance", "also"} <= set(first)
     assert "image_path" not in answer.text
-    picture = await client.get(first["figure"]["thumbnail"])
-    assert picture.headers["content-type"] == "image/jpeg"
-    assert picture.content.startswith(b"\xff\xd8")
+    small = await client.get(first["figure"]["thumbnail"])
+    large = await client.get("/pictures", params={"figure": first["figure"]["figure_id"]})
+    for picture in (small, large):
+        assert picture.headers["content-type"] == "image/jpeg"
+        assert picture.content.startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize(
@@ -342,8 +347,9 @@ async def test_a_search_without_an_index_says_how_to_get_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["own/nothing", "../../lock", "/etc/passwd", "..", "", "a\x00b"])
-async def test_only_the_indexs_own_pictures_are_served(client, name):
-    answer = await client.get("/thumbnails", params={"figure": name})
+@pytest.mark.parametrize("address", ["/thumbnails", "/pictures"])
+async def test_only_the_indexs_own_pictures_are_served(client, address, name):
+    answer = await client.get(address, params={"figure": name})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
 

@@ -160,7 +160,8 @@ class Search:
         ]
 
     def __len__(self) -> int:
-        return self.generation().current.figures
+        """Figures of the generation that was searched last; looks at nothing, so that a screen can say it at once."""
+        return self._opened.current.figures if self._opened else 0
 
     def generation(self) -> Generation:
         """The current generation; a build in another process may have made a newer one."""

@@ -13,9 +13,10 @@ from starlette.datastructures import FormData
 
 from assistant.figure_search import FigureSearch
 from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
+from assistant.narrowing import as_stored
 from assistant.settings import Settings
 from assistant.uploads import ACCEPTED, UploadLimits
-from retrieval.errors import RetrievalError, WeightsMissingError
+from retrieval.errors import CorpusError, RetrievalError, WeightsMissingError
 from retrieval.figures import Hit
 from retrieval.filters import Filters
 
@@ -67,10 +68,17 @@ def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
         if not text and image is None:
             raise RequestError("There is nothing to look for: send `text`, an `image`, or both.")
         pixels = image.image if image else None
+
+        def found() -> list[Hit]:
+            opened = figures.open()
+            return opened.search(text, pixels, k or DEFAULT_K, filters=as_stored(filters, opened.facets()))
+
         try:
-            hits = await asyncio.to_thread(lambda: figures.open().search(text, pixels, k or DEFAULT_K, filters=filters))
+            hits = await asyncio.to_thread(found)
         except WeightsMissingError as error:
             return error_response("no_image_search", str(error), 400)
+        except CorpusError as error:
+            raise RequestError(str(error)) from error
         except RetrievalError as error:
             return error_response("index_not_ready", str(error), 503)
         return JSONResponse({"hits": [_public(hit, figures, request) for hit in hits]})

@@ -25,14 +25,14 @@ from retrieval.build import Progress, build_index, rebuild_index
 from retrieval.corpora.own import preview
 from retrieval.corpora.reading import CorpusReport
 from retrieval.corpora.registry import forget_unpacked
-from retrieval.errors import CorpusError, RetrievalError
+from retrieval.errors import CorpusError, IndexMissingError, RetrievalError
 from retrieval.figures import Figure, Hit
 from retrieval.filters import Filters
 from retrieval.upkeep import IndexStats, delete, stats
 
 FIGURES_FOUND = 24
 SIMILAR_SHOWN = 6
-OWN = "own"
+OWN, SAMPLE = "own", "sample"
 FOLDER_ZIP = "folder.zip"
 DAY_S = 24 * 3600
 
@@ -117,6 +117,8 @@ class Library:
                 hits = search.more_like(query.figure.figure_id, FIGURES_FOUND, filters=filters)
             else:
                 hits = search.search(query.text, image, FIGURES_FOUND, filters=filters)
+        except IndexMissingError:
+            return Results(query, problem=words.NO_FIGURES)
         except RetrievalError as error:
             return Results(query, problem=str(error))
         return Results(query, hits, filtered=filters != Filters())
@@ -183,23 +185,30 @@ class Library:
         Raises:
             IndexBusyError: this process is writing already.
         """
-        settings = self._settings
 
         def work(progress: Progress) -> str:
-            report = build_index(
-                OWN,
-                settings.data_dir,
-                found.file,
-                None,
-                progress,
-                chroma_url=settings.chroma_address,
-                embedder=self._figures.embedder,
-            )
+            said = self._build(OWN, found.file, progress)
             found.file.unlink(missing_ok=True)
-            said = words.ADDED_SOME if report.already_there else words.ADDED
-            return said.format(added=words.figures(report.added), there=report.already_there, total=report.total)
+            return said
 
         return self.jobs.start(words.ADDING.format(name=found.name), work)
+
+    def add_sample(self) -> Job:
+        """Starts adding the figures that come along.
+
+        Raises:
+            IndexBusyError: this process is writing already.
+        """
+        title = words.ADDING.format(name=corpus_title(SAMPLE))
+        return self.jobs.start(title, lambda progress: self._build(SAMPLE, None, progress))
+
+    def _build(self, corpus: str, path: Path | None, progress: Progress) -> str:
+        address, embedder = self._settings.chroma_address, self._figures.embedder
+        report = build_index(
+            corpus, self._settings.data_dir, path, None, progress, chroma_url=address, embedder=embedder
+        )
+        said = words.ADDED_SOME if report.already_there else words.ADDED
+        return said.format(added=words.figures(report.added), there=report.already_there, total=report.total)
 
     def delete(self, corpus: str) -> Job:
         """Starts deleting a corpus from the index, and what was unpacked of it here.

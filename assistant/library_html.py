@@ -44,6 +44,11 @@ def invitation() -> str:
     )
 
 
+def nothing_yet() -> str:
+    """In the place of the corpora where there are none."""
+    return f'<p role="status">{words.NO_FIGURES}</p>'
+
+
 def form_of_own() -> str:
     """What an own collection has to look like."""
     others = ", ".join(_code(name) for name in COLUMNS_READ)
@@ -115,7 +120,7 @@ def _card(hit: Hit, pictures: cards.Pictures, by: bool) -> str:
         + f"<h3><a {opened}>{escape(cards.source(figure))}</a></h3>"
         f'<p class="card-head"><span>{told}</span>{found_by}</p>'
         f'<p class="caption">{escape(figure.caption)}</p>'
-        f'<p class="small">{_facets(figure)}</p>{cards.duplicates(hit.also, ROOT)}'
+        f'<p class="small facets">{_facets(figure)}</p>{cards.duplicates(hit.also, ROOT)}'
         f'<p class="small">{escape(figure.license)} · {cards.copy_button(figure)}</p></article>'
     )
 

@@ -8,7 +8,7 @@ import gradio as gr
 from assistant import library_html
 from assistant import library_words as words
 from assistant.library import Library, Query
-from assistant.library_session import LibrarySession
+from assistant.library_session import YEAR_DIGITS, LibrarySession
 from assistant.pages import STUDY_AID, header
 from assistant.screen import HOUR_S
 from assistant.settings import Settings
@@ -62,9 +62,7 @@ def _search(session: LibrarySession, screen: gr.Blocks, settings: Settings, quie
     forget = gr.Button(words.FORGET_IMAGE, elem_id="forget-image", size="sm", visible=False)
     with gr.Accordion(words.FILTERS, open=False, elem_id="filters"), gr.Row():
         lists = [gr.Dropdown([], multiselect=True, label=label, min_width=180) for label in words.FACETS]
-        years = [
-            gr.Number(None, label=label, precision=0, minimum=0, maximum=9999, min_width=100) for label in words.YEARS
-        ]
+        years = [gr.Textbox("", label=label, max_length=YEAR_DIGITS, min_width=100) for label in words.YEARS]
     with gr.Row(elem_id="library-main", equal_height=False):
         with gr.Column(scale=3, elem_id="results-column", min_width=320):
             results = _html(library_html.invitation(), elem_id="results")
@@ -124,6 +122,9 @@ def _corpora(
             with gr.Row():
                 add = gr.Button(words.ADD, variant="primary", elem_id="add", size="sm", visible=False)
                 discard = gr.Button(words.DISCARD, elem_id="discard", size="sm", visible=False)
+            with gr.Column(visible=False) as sample_part:
+                _html(f"<h2>{words.SAMPLE}</h2><p>{words.SAMPLE_WHAT}</p>")
+                sample = gr.Button(words.ADD_SAMPLE, elem_id="add-sample", size="sm")
             _html(f"<h2>{words.DELETE_A_CORPUS}</h2>")
             chosen = gr.Dropdown([], value=None, label=words.WHICH_CORPUS, elem_id="delete-which")
             ask = gr.Button(words.DELETE, elem_id="delete", size="sm")
@@ -134,7 +135,7 @@ def _corpora(
             _html(f"<h2>{words.REBUILD}</h2><p>{words.REBUILD_WHAT}</p>")
             rebuild = gr.Button(words.REBUILD, elem_id="rebuild", size="sm")
 
-    written = [job, stop, add, ask, rebuild, overview, *facets, chosen]
+    written = [job, stop, add, sample, ask, rebuild, sample_part, overview, *facets, chosen]
     free: dict[str, Any] = {"concurrency_limit": None, **quiet}
     previewed = [preview, pending, add, discard]
     for button in (archive, folder):
@@ -142,6 +143,7 @@ def _corpora(
     discard.click(session.discard, pending, previewed, **quiet)
     added = add.click(session.add, pending, written, **free)
     added.success(session.clear_added, pending, previewed, **quiet)
+    sample.click(session.add_sample, None, written, **free)
     ask.click(session.ask_before_deleting, chosen, [question, confirm], **quiet)
     no.click(session.question_answered, None, [question, confirm], **quiet)
     yes.click(session.question_answered, None, [question, confirm], **quiet).then(

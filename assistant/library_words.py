@@ -14,6 +14,7 @@ FILTERS = "Filters"
 FACETS = ("Modality", "Region", "Licence", "Corpus")
 YEARS = ("Year from", "Year to")
 INVITATION = "By words, by an image, or by both. Every figure keeps its licence and the link to its article."
+NO_FIGURES = "There are no figures yet. Under Corpora you can add your own, or the sample that comes along."
 SUCH_AS = "Such as:"
 EXAMPLES = ("left pleural effusion", "brain tumour on MRI", "fracture of the wrist", "bleeding in the retina")
 NOTHING_ASKED = "Write what to look for, or add an image."
@@ -86,6 +87,10 @@ TOO_LARGE = "That is {size}; at most {limit} are taken here. Larger collections:
 ONE_NAME_TWICE = (
     "Two files have the name {name}. A folder with folders in it: please pack it as a ZIP, which keeps them apart."
 )
+
+SAMPLE = "The sample"
+SAMPLE_WHAT = "Figures from open-access articles, described in this repository; without their pictures."
+ADD_SAMPLE = "Add the sample"
 
 # Deleting and rebuilding.
 DELETE_A_CORPUS = "Delete a corpus"

@@ -15,7 +15,8 @@ from assistant.figure_search import FigureSearch
 from assistant.library import FigurePage, Library, Query, Results
 from assistant.library_jobs import Jobs
 from assistant.library_overview import overview
-from assistant.library_words import STOPPED
+from assistant.library_session import LibrarySession
+from assistant.library_words import NO_FIGURES, STOPPED
 from assistant.pace import Pace
 from assistant.pages import header
 from assistant.settings import Settings
@@ -127,9 +128,19 @@ def test_what_was_added_is_found_by_words_and_by_image(library):
     assert "data:image/jpeg;base64," in shown
 
 
+def test_more_like_a_figure_is_within_the_filters_and_says_what_it_is_like(library):
+    hit = library.find(Query("axial CT of the head"), Filters()).hits[0]
+    query = Query(figure=library.figure(hit.figure.figure_id))
+    modalities = {found.figure.modality for found in library.find(query, Filters()).hits}
+    assert "MRI" in modalities and hit.figure.modality not in modalities
+    found = library.find(query, Filters(modalities=frozenset({"MRI"})))
+    assert {found.figure.modality for found in found.hits} == {"MRI"}
+    assert f'figure like <a href="?figure=own%2F{hit.figure.graphic}' in library_html.results(found, library.picture)
+
+
 def test_nothing_is_found_outside_the_filters_and_that_is_said(library):
     found = library.find(Query("axial CT of the head"), Filters(modalities=frozenset({"mammography"})))
-    assert "Nothing in the index is similar" in library_html.results(found, figure_cards.no_pictures)
+    assert "within these filters" in library_html.results(found, figure_cards.no_pictures)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +170,7 @@ def test_the_overview_counts_by_corpus(library):
 
 def test_without_an_index_every_part_says_so(tmp_path):
     library = open_library(tmp_path)
-    assert "medvint index build" in library.find(Query("effusion"), Filters()).problem
+    assert library.find(Query("effusion"), Filters()).problem == NO_FIGURES
     with pytest.raises(IndexMissingError):
         library.overview()
 
@@ -167,12 +178,38 @@ def test_without_an_index_every_part_says_so(tmp_path):
 def test_a_deleted_corpus_and_its_copies_are_gone(tmp_path):
     library = open_library(tmp_path)
     library.add(library.preview([make_zip(tmp_path / "sent" / "lecture.zip", faults=False)])).wait()
+    assert library.find(Query("axial CT of the head"), Filters()).hits
     job = library.delete("own")
     job.wait()
     assert (job.state, job.told()) == ("done", "3 figures deleted from the index.")
     assert not list((tmp_path / "corpora").glob("own/*"))
     assert not list((tmp_path / "index" / "thumbnails").rglob("*.jpg"))
-    assert not library.find(Query("axial CT of the head"), Filters()).hits
+    assert library.find(Query("axial CT of the head"), Filters()).problem == NO_FIGURES
+    assert library.stage()
+
+
+def test_a_name_that_is_no_corpus_deletes_nothing(own):
+    library = open_library(own)
+    for name in ("../corpora", "..", "", "nonsense"):
+        job = library.delete(name)
+        job.wait()
+        assert job.told() == "0 figures deleted from the index."
+    assert library.overview().figures == len(CAPTIONS)
+    assert list((own / "corpora").glob("own/*"))
+
+
+async def test_another_upload_takes_the_place_of_the_last_one(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    session = LibrarySession(Library(FigureSearch(settings), settings), settings)
+    previews = []
+    for name in ("first", "second"):
+        file = make_zip(tmp_path / name / "lecture.zip")
+        shown = [shown async for shown in session.look_at(str(file), previews[-1] if previews else None)]
+        assert "reading what you sent" in shown[0][0]
+        previews.append(shown[-1][1])
+    assert [found.file.exists() for found in previews] == [False, True]
+    await session.discard(previews[-1])
+    assert not previews[-1].file.exists()
 
 
 def test_another_process_that_writes_is_told_in_a_sentence(tmp_path):
@@ -305,7 +342,10 @@ async def test_search_over_rest(client):
     ("data", "captions"),
     [
         ({"text": "quarterly earnings of a shipping company"}, []),
-        ({"text": "head", "modality": ["CT", "X-ray"], "year_from": "2020"}, [CAPTIONS["ct-head.png"]]),
+        (
+            {"text": "head", "modality": ["ct", "x-RAY"], "licence": "cc-by", "year_from": "2020"},
+            [CAPTIONS["ct-head.png"]],
+        ),
         ({"text": "CT of the head", "corpus": "roco"}, []),
         ({"text": "CT of the head", "year_to": "2020"}, []),
     ],
@@ -325,6 +365,7 @@ async def test_filters_and_nothing_similar_over_rest(client, data, captions):
         {"data": {"text": "CT", "k": "9999999999999999999999"}},
         {"data": {"text": "CT", "k": "many"}},
         {"data": {"text": "CT", "year_from": "-4"}},
+        {"data": {"text": "CT", "licence": "all rights"}},
         {"data": {"image": "text"}},
         {"files": {"modality": ("q.txt", b"CT"), "text": (None, b"CT")}},
         {"files": {"image": ("x.png", b"hello")}},

@@ -143,7 +143,9 @@ class Library:
             return None
         generation = search.generation()
         row = generation.catalogue.rows([figure_id])[0]
-        also = generation.show(np.array(generation.catalogue.duplicates(row, None), np.int64))
+        rows = (row, *generation.catalogue.duplicates(row, None))
+        shown = generation.show(np.array(rows, np.int64))
+        also = [other for one, others in shown for other in (one, *others)][1:]
         return FigurePage(figure, also, search.more_like(figure_id, SIMILAR_SHOWN))
 
     def overview(self) -> IndexStats:

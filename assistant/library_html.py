@@ -85,8 +85,9 @@ def results(found: Results, pictures: cards.Pictures) -> str:
         )
     said = words.FOUND_LIKE if found.query.figure else words.FOUND
     told = said.format(figures=words.figures(len(found.hits)), asked=asked)
+    heading = f'<h2 class="visually-hidden">{words.RESULTS}</h2>'
     shown = "".join(_card(hit, pictures, by=not found.query.figure) for hit in found.hits)
-    return f'<div class="results"><p role="status">{told}</p><div class="figure-grid">{shown}</div></div>'
+    return f'<div class="results"><p role="status">{told}</p>{heading}<div class="figure-grid">{shown}</div></div>'
 
 
 def _asked(query: Query) -> str:

@@ -74,7 +74,7 @@ def _search(session: LibrarySession, screen: gr.Blocks, settings: Settings, quie
     liker = gr.Button(words.MORE_LIKE, elem_id="more-like", elem_classes="pressed-by-links")
     finder = gr.Button(words.SEARCH, elem_id="find-example", elem_classes="pressed-by-links")
 
-    filters = [*lists, *years]
+    filters: list[Any] = [*lists, *years]
     limit: dict[str, Any] = {"concurrency_limit": CONCURRENT_SEARCHES, "concurrency_id": "library-search"}
     found = [results, query, box, forget]
     box.submit(session.search, [box, query, *filters], found, **limit, **quiet)

@@ -9,9 +9,6 @@ from dataclasses import replace
 from retrieval.corpora.licences import wanted_licences
 from retrieval.filters import Filters
 
-FIELDS = {"modality": "modalities", "region": "regions", "source": "corpora"}
-"""A facet of the index to the filter's field. Licences have rules of their own."""
-
 
 def as_stored(filters: Filters, facets: Mapping[str, Collection[str]]) -> Filters:
     """The same filters in the index's own writing, whatever their case; a name that it does not have stays.
@@ -22,8 +19,13 @@ def as_stored(filters: Filters, facets: Mapping[str, Collection[str]]) -> Filter
     Raises:
         CorpusError: a licence is none.
     """
-    written = {field: _written(getattr(filters, field), facets[facet]) for facet, field in FIELDS.items()}
-    return replace(filters, **written, licences=frozenset(wanted_licences(filters.licences)))
+    return replace(
+        filters,
+        modalities=_written(filters.modalities, facets["modality"]),
+        regions=_written(filters.regions, facets["region"]),
+        corpora=_written(filters.corpora, facets["source"]),
+        licences=frozenset(wanted_licences(filters.licences)),
+    )
 
 
 def _written(values: Collection[str], known: Collection[str]) -> frozenset[str]:
@@ -33,11 +35,9 @@ def _written(values: Collection[str], known: Collection[str]) -> frozenset[str]:
 
 def unknown(filters: Filters, facets: Mapping[str, Collection[str]]) -> str:
     """A sentence on a name that no figure of the index has; "" where all are known. Takes what `as_stored` gave."""
-    for facet, field in FIELDS.items():
-        for value in sorted(getattr(filters, field) - set(facets[facet])):
+    asked = (("modality", "modality", filters.modalities), ("region", "region", filters.regions))
+    for name, facet, values in (*asked, ("corpus", "source", filters.corpora)):
+        for value in sorted(values - set(facets[facet])):
             there = ", ".join(sorted(facets[facet])) or "none"
-            return f'No figure of the index has the {_PLAIN.get(facet, facet)} "{value}"; there are: {there}.'
+            return f'No figure of the index has the {name} "{value}"; there are: {there}.'
     return ""
-
-
-_PLAIN = {"source": "corpus"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
 from assistant import figure_cards, library_html
 from assistant.app import create_app
@@ -160,6 +161,21 @@ def test_a_figure_has_a_page_with_similar_ones(library):
     for part in ("CC BY 4.0", "2021", "copy attribution", hit.figure.caption):
         assert part in shown
     assert library.figure_page("own/nothing") is None
+
+
+def test_a_figures_page_names_the_same_picture_elsewhere(tmp_path):
+    folder = make_folder(tmp_path / "sent", faults=False)
+    with Image.open(EXAMPLES / "ct-head.png") as picture:
+        picture.convert("RGB").save(folder / "again.jpg", quality=95)
+    with (folder / "table.csv").open("a") as table:
+        table.write("again.jpg,The same slice of the head in another file.,CC0,2021\n")
+    library = open_library(tmp_path)
+    library.add(library.preview(sorted(folder.iterdir()))).wait()
+    hit = library.find(Query("axial CT of the head"), Filters()).hits[0]
+    page = library.figure_page(hit.figure.figure_id)
+    assert {figure.license for figure in (page.figure, *page.also)} == {"CC BY 4.0", "CC0"}
+    assert hit.also == tuple(page.also)
+    assert "The same figure" in library_html.figure_page(page, library.picture, library.large_picture)
 
 
 def test_the_overview_counts_by_corpus(library):

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from retrieval.upkeep import IndexStats
 
 app = typer.Typer(no_args_is_help=True, help="The index of figures: build it, search it, keep it whole.")
-app.command("search")(index_search.search)
-app.command("export")(index_files.export)
-app.command("import")(index_files.import_)
-app.command("convert-embedder")(index_files.convert_embedder)
 
 KEPT = "What was finished is kept; the same command goes on from there."
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
@@ -168,7 +164,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete figures from the index; what any option names goes. Files outside the data folder stay. Examples:
+    """Delete figures from the index: all that any option names. Files outside the data folder stay.
+
+    Examples:
 
     \b
       medvint index delete --corpus own
@@ -207,17 +205,18 @@ def _tell_build(report: "BuildReport", json: bool) -> None:
         return
     typer.echo(
         f"{report.corpus}: {report.added} figures added, {report.already_there} were there; "
-        f"{report.total} in the index ({report.seconds:.0f} s)"
+        f"{report.total:,} different ones in the index ({report.seconds:.0f} s)"
     )
     for reason, count in sorted(report.skipped.items(), key=lambda item: -item[1]):
-        typer.echo(f"   left out: {count} ({reason})")
+        typer.echo(f"   left out: {count:,} ({reason}), such as {report.examples[reason][0]}")
 
 
 def _stats_text(found: "IndexStats") -> str:
     lines = [f"{found.figures:,} figures, embedded by {found.embedder}"]
     for name, corpus in found.corpora.items():
         years = sorted(year for year in corpus.years if year)
-        span = f", {years[0]} to {years[-1]}" if years else ""
+        span = f", {years[0]}" if years else ""
+        span += f" to {years[-1]}" if years and years[-1] > years[0] else ""
         lines.append(f"{name}: {corpus.figures:,} figures{span}, {corpus.images:,} with a picture here")
         for what in (corpus.licences, corpus.modalities):
             counted = sorted(what.items(), key=lambda item: -item[1])
@@ -228,3 +227,9 @@ def _stats_text(found: "IndexStats") -> str:
     if not found.in_step:
         lines.append("The search database is behind the figures: `medvint index rebuild` makes it anew.")
     return "\n".join(lines)
+
+
+app.command("search")(index_search.search)
+app.command("export")(index_files.export)
+app.command("import")(index_files.import_)
+app.command("convert-embedder")(index_files.convert_embedder)

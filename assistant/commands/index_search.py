@@ -27,7 +27,9 @@ def search(
     year_to: Annotated[int | None, typer.Option(help="Only figures of this year and before.")] = None,
     json: Json = False,
 ) -> None:
-    """Find figures by words, by an image, or by both. Examples:
+    """Find figures by words, by an image, or by both.
+
+    Examples:
 
     \b
       medvint index search "left pneumothorax" -k 5

@@ -113,7 +113,13 @@ def rebuild(json: Json = False) -> None:
         report = rebuild_index(
             chosen.data_dir, show, chroma_url=chosen.chroma_address, embedder=open_embedder(chosen.embedder)
         )
-    _tell_build(report, json)
+    if json:
+        print_json(asdict(report))
+    else:
+        typer.echo(
+            f"{report.added:,} figures embedded anew; {report.total:,} different ones in the index "
+            f"({report.seconds:.0f} s)"
+        )
 
 
 @app.command()

@@ -82,7 +82,8 @@ def _search(session: LibrarySession, screen: gr.Blocks, settings: Settings, quie
     liker.click(session.more_like, [pressed, *filters], found, js=PRESSED, **limit, **quiet)
     finder.click(session.search_example, [pressed, query, *filters], found, js=PRESSED, **limit, **quiet)
     gr.on(
-        [part.input for part in filters],
+        # A pasted year is a change, but no input.
+        [*(part.input for part in filters[: len(lists)]), *(part.change for part in years)],
         session.search_again,
         [query, *filters],
         results,

@@ -185,13 +185,13 @@ def write_tuning(embedder: str, tuning: dict[str, Any], made_by: str, file: Path
 
 
 class _Progress:
-    """Says every tenth of a stage, once."""
+    """Says every tenth of a stage, once; how much there is to read is not known before the end."""
 
     def __init__(self) -> None:
         self._said: tuple[str, int] | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        now = (stage, done if stage == "read" else 10 * done // max(total, 1))
+        now = (stage, done // 10_000 if stage == "read" else 10 * done // max(total, 1))
         if now != self._said:
             self._said = now
             print(f"{stage}: {done} of {total}", file=sys.stderr, flush=True)

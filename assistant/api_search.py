@@ -1,4 +1,4 @@
-"""REST: POST /api/search, and the small pictures of its finds at GET /thumbnails.
+"""REST: POST /api/search, and the pictures of its finds at GET /thumbnails and GET /pictures.
 
 curl -F text="left pleural effusion" -F k=5 -F modality=CT http://127.0.0.1:7860/api/search
 curl -F image=@chest.png -F licence="CC BY" http://127.0.0.1:7860/api/search
@@ -13,14 +13,16 @@ from starlette.datastructures import FormData
 
 from assistant.figure_search import FigureSearch
 from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
+from assistant.narrowing import as_stored
 from assistant.settings import Settings
 from assistant.uploads import ACCEPTED, UploadLimits
-from retrieval.errors import RetrievalError, WeightsMissingError
+from retrieval.errors import CorpusError, RetrievalError, WeightsMissingError
 from retrieval.figures import Hit
 from retrieval.filters import Filters
 
 DEFAULT_K, MAX_K = 8, 50
-THUMBNAIL_KEPT_S = 3600
+NO_PICTURE = "This figure has no picture on this machine."
+_KEPT = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _FORM_SCHEMA = {
     "requestBody": {
@@ -66,10 +68,17 @@ def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
         if not text and image is None:
             raise RequestError("There is nothing to look for: send `text`, an `image`, or both.")
         pixels = image.image if image else None
+
+        def found() -> list[Hit]:
+            opened = figures.open()
+            return opened.search(text, pixels, k or DEFAULT_K, filters=as_stored(filters, opened.facets()))
+
         try:
-            hits = await asyncio.to_thread(lambda: figures.open().search(text, pixels, k or DEFAULT_K, filters=filters))
+            hits = await asyncio.to_thread(found)
         except WeightsMissingError as error:
             return error_response("no_image_search", str(error), 400)
+        except CorpusError as error:
+            raise RequestError(str(error)) from error
         except RetrievalError as error:
             return error_response("index_not_ready", str(error), 503)
         return JSONResponse({"hits": [_public(hit, figures, request) for hit in hits]})
@@ -79,9 +88,19 @@ def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
         """A figure's small picture, where the index made one from a local file."""
         file = await asyncio.to_thread(figures.thumbnail, figure)
         if file is None:
-            return error_response("not_found", "This figure has no picture on this machine.", 404)
-        headers = {"Cache-Control": f"max-age={THUMBNAIL_KEPT_S}", "X-Content-Type-Options": "nosniff"}
-        return FileResponse(file, media_type="image/jpeg", headers=headers)
+            return error_response("not_found", NO_PICTURE, 404)
+        return FileResponse(file, media_type="image/jpeg", headers=_KEPT)
+
+    @router.get("/pictures", responses={404: {}})
+    async def picture(figure: str) -> Response:
+        """A figure's picture, at most 1,024 pixels, where its file lies on this machine."""
+        try:
+            data = await asyncio.to_thread(figures.large_jpeg, figure)
+        except RetrievalError as error:
+            return error_response("not_found", str(error), 404)
+        if data is None:
+            return error_response("not_found", NO_PICTURE, 404)
+        return Response(data, media_type="image/jpeg", headers=_KEPT)
 
     return router
 

@@ -73,6 +73,11 @@ def thumbnail_address(figure_id: str) -> str:
     return f"thumbnails{page_address(figure_id)}"
 
 
+def picture_address(figure_id: str) -> str:
+    """A figure's picture as large as a page shows it, below the root."""
+    return f"pictures{page_address(figure_id)}"
+
+
 def no_pictures(_: Figure) -> str:
     """Shows none."""
     return ""

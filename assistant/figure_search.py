@@ -6,6 +6,7 @@ notes     # ("searched for: What is a pneumothorax? And on CT?",)
 """
 
 import asyncio
+import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from threading import Lock
 
 from PIL import Image
 
-from assistant.figure_cards import thumbnail_address
+from assistant.figure_cards import picture_address, thumbnail_address
 from assistant.settings import Settings
 from retrieval.build import index_folder
 from retrieval.embedders import Embedder, open_embedder
@@ -21,6 +22,7 @@ from retrieval.errors import RetrievalError
 from retrieval.figures import Figure, Hit
 from retrieval.search import Search, open_search
 from retrieval.store import Store
+from retrieval.store_images import open_picture
 
 NOTHING_SIMILAR = "Nothing similar was found in the index."
 
@@ -97,3 +99,22 @@ class FigureSearch:
             return thumbnail_address(figure.figure_id)
         elsewhere = figure.image_url or ""
         return elsewhere if self._settings.remote_thumbnails and elsewhere.startswith("https://") else ""
+
+    def large_picture(self, figure: Figure) -> str:
+        """Where a browser finds a figure's picture for a page of its own: the file's, where it lies on this machine."""
+        if figure.image_path and Path(figure.image_path).is_file():
+            return picture_address(figure.figure_id)
+        return self.picture(figure)
+
+    def large_jpeg(self, figure_id: str) -> bytes | None:
+        """A figure's picture decoded and made anew, its longer side at most 1,024 pixels; None where there is none.
+
+        Raises:
+            RetrievalError: the index cannot be searched, or the file is no picture.
+        """
+        figure = self.open().figure(figure_id)
+        if figure is None or not figure.image_path or not Path(figure.image_path).is_file():
+            return None
+        buffer = io.BytesIO()
+        open_picture(Path(figure.image_path)).save(buffer, "JPEG", quality=90)
+        return buffer.getvalue()

@@ -13,12 +13,14 @@
     show();
   }, true);
 
+  const presses = { find: "find-example", like: "more-like" };
   document.addEventListener("click", (event) => {
-    const button = event.target instanceof Element ? event.target.closest("button[data-like]") : null;
+    const button = event.target instanceof Element ? event.target.closest("button[data-find], button[data-like]") : null;
     if (!button) return;
-    window.likeOfPressed = button.dataset.like;
-    press("more-like");
-    document.getElementById("find")?.scrollIntoView({ block: "nearest" });
+    const [kind, value] = Object.entries(button.dataset).find(([name]) => name in presses);
+    window.pressedInHtml = value;
+    press(presses[kind]);
+    scrollTo({ top: 0 });
   }, true);
 
   addEventListener("popstate", show);

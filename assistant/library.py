@@ -7,6 +7,7 @@ library.add(library.preview([Path("lecture.zip")]))
 """
 
 import shutil
+import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,14 +25,16 @@ from retrieval.build import Progress, build_index, rebuild_index
 from retrieval.corpora.own import preview
 from retrieval.corpora.reading import CorpusReport
 from retrieval.corpora.registry import forget_unpacked
-from retrieval.errors import CorpusError, RetrievalError
+from retrieval.errors import CorpusError, IndexMissingError, RetrievalError
 from retrieval.figures import Figure, Hit
 from retrieval.filters import Filters
 from retrieval.upkeep import IndexStats, delete, stats
 
 FIGURES_FOUND = 24
 SIMILAR_SHOWN = 6
-OWN = "own"
+OWN, SAMPLE = "own", "sample"
+FOLDER_ZIP = "folder.zip"
+DAY_S = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,10 @@ class Library:
         """Where a browser finds a figure's small picture, "" where there is none."""
         return self._figures.picture(figure)
 
+    def large_picture(self, figure: Figure) -> str:
+        """The same for a figure's own page."""
+        return self._figures.large_picture(figure)
+
     def find(self, query: Query, filters: Filters) -> Results:
         """The similar figures, best first."""
         limit = self._settings.max_question_chars
@@ -110,6 +117,8 @@ class Library:
                 hits = search.more_like(query.figure.figure_id, FIGURES_FOUND, filters=filters)
             else:
                 hits = search.search(query.text, image, FIGURES_FOUND, filters=filters)
+        except IndexMissingError:
+            return Results(query, problem=words.NO_FIGURES)
         except RetrievalError as error:
             return Results(query, problem=str(error))
         return Results(query, hits, filtered=filters != Filters())
@@ -134,7 +143,9 @@ class Library:
             return None
         generation = search.generation()
         row = generation.catalogue.rows([figure_id])[0]
-        also = generation.show(np.array(generation.catalogue.duplicates(row, None), np.int64))
+        rows = (row, *generation.catalogue.duplicates(row, None))
+        shown = generation.show(np.array(rows, np.int64))
+        also = [other for one, others in shown for other in (one, *others)][1:]
         return FigurePage(figure, also, search.more_like(figure_id, SIMILAR_SHOWN))
 
     def overview(self) -> IndexStats:
@@ -155,6 +166,8 @@ class Library:
 
     def preview(self, files: Sequence[Path]) -> Preview:
         """Reads an uploaded ZIP, or the files of an uploaded folder, without storing a figure."""
+        # A file system's own files (.DS_Store) are in every folder, and mean nothing to anyone.
+        files = [file for file in files if not file.name.startswith(".")] or files
         name = files[0].name if len(files) == 1 else words.FILES.format(count=len(files))
         try:
             file = self._one_archive(files)
@@ -174,23 +187,30 @@ class Library:
         Raises:
             IndexBusyError: this process is writing already.
         """
-        settings = self._settings
 
         def work(progress: Progress) -> str:
-            report = build_index(
-                OWN,
-                settings.data_dir,
-                found.file,
-                None,
-                progress,
-                chroma_url=settings.chroma_address,
-                embedder=self._figures.embedder,
-            )
+            said = self._build(OWN, found.file, progress)
             found.file.unlink(missing_ok=True)
-            said = words.ADDED_SOME if report.already_there else words.ADDED
-            return said.format(added=words.figures(report.added), there=report.already_there, total=report.total)
+            return said
 
         return self.jobs.start(words.ADDING.format(name=found.name), work)
+
+    def add_sample(self) -> Job:
+        """Starts adding the figures that come along.
+
+        Raises:
+            IndexBusyError: this process is writing already.
+        """
+        title = words.ADDING.format(name=corpus_title(SAMPLE))
+        return self.jobs.start(title, lambda progress: self._build(SAMPLE, None, progress))
+
+    def _build(self, corpus: str, path: Path | None, progress: Progress) -> str:
+        address, embedder = self._settings.chroma_address, self._figures.embedder
+        report = build_index(
+            corpus, self._settings.data_dir, path, None, progress, chroma_url=address, embedder=embedder
+        )
+        said = words.ADDED_SOME if report.already_there else words.ADDED
+        return said.format(added=words.figures(report.added), there=report.already_there, total=report.total)
 
     def delete(self, corpus: str) -> Job:
         """Starts deleting a corpus from the index, and what was unpacked of it here.
@@ -229,17 +249,17 @@ class Library:
         Raises:
             CorpusError: they are too large together, or two have one name.
         """
+        self._forget_abandoned()
         size, limit = sum(file.stat().st_size for file in set(files)), self._settings.max_corpus_bytes
         if size > limit:
             raise CorpusError(words.TOO_LARGE.format(size=words.megabytes(size), limit=words.megabytes(limit)))
         if len(files) == 1 and files[0].suffix.lower() == ".zip":
             return files[0]
-        # A file system's own files (.DS_Store) are in every folder, and mean nothing to anyone.
-        sent = {file for file in files if not file.name.startswith(".")}
+        sent = set(files)
         names = [file.name for file in sent]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise CorpusError(words.ONE_NAME_TWICE.format(name=twice[0]))
-        archive = files[0].parent / "folder.zip"
+        archive = files[0].parent / FOLDER_ZIP
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as packed:
             for file in sorted(sent):
                 with file.open("rb") as source, packed.open(file.name, "w") as target:
@@ -247,3 +267,9 @@ class Library:
         for file in files:
             file.unlink(missing_ok=True)
         return archive
+
+    def _forget_abandoned(self) -> None:
+        """Removes folders that were sent, and neither added nor discarded before the web process ended."""
+        for archive in (self._settings.data_dir / "uploads").glob(f"*/{FOLDER_ZIP}"):
+            if time.time() - archive.stat().st_mtime > DAY_S:
+                archive.unlink(missing_ok=True)

@@ -26,11 +26,27 @@ QUERY_IMAGE_SIDE = 96
 SECONDS_BEFORE_TIME_IS_SHOWN = 3
 
 COLUMNS_READ = ("licence", "label", "description", "modality", "region", "findings", "year", "url")
-INVITATION = f'<div class="panel-empty"><h2>{words.FIND}</h2><p>{words.INVITATION}</p></div>'
 NO_SUCH_FIGURE = (
     f'<article class="figure-page" tabindex="-1"><p class="problem">{words.NO_SUCH_FIGURE}</p>'
     f'<p><a href="./" data-figure="">{words.CLOSE}</a></p></article>'
 )
+
+
+def invitation() -> str:
+    """What the page shows before the first search."""
+    examples = " ".join(
+        f'<button type="button" class="copy" data-find="{escape(example)}">{escape(example)}</button>'
+        for example in words.EXAMPLES
+    )
+    return (
+        f'<div class="panel-empty"><h2>{words.FIND}</h2><p>{words.INVITATION}</p>'
+        f'<p class="buttons"><span class="small">{words.SUCH_AS}</span> {examples}</p></div>'
+    )
+
+
+def nothing_yet() -> str:
+    """In the place of the corpora where there are none."""
+    return f'<p role="status">{words.NO_FIGURES}</p>'
 
 
 def form_of_own() -> str:
@@ -44,9 +60,10 @@ def _code(name: str) -> str:
     return f"<code>{name}</code>"
 
 
-def waiting(stage: str, since: float) -> str:
+def waiting(stage: str, since: float | None = None) -> str:
     """What is being done, with the time so far once it takes long; `since` is a `time.monotonic()`."""
-    taken = f" · {elapsed(since)}" if time.monotonic() - since >= SECONDS_BEFORE_TIME_IS_SHOWN else ""
+    takes_long = since is not None and time.monotonic() - since >= SECONDS_BEFORE_TIME_IS_SHOWN
+    taken = f" · {elapsed(since)}" if since is not None and takes_long else ""
     return f'<p class="stage" role="status">{escape(stage)}{taken}</p>'
 
 
@@ -66,9 +83,11 @@ def results(found: Results, pictures: cards.Pictures) -> str:
         return (
             f'<div class="results"><p role="status">{said.format(asked=asked)}</p><p class="small">{advice}</p></div>'
         )
-    told = words.FOUND.format(figures=words.figures(len(found.hits)), asked=asked)
-    shown = "".join(_card(hit, pictures) for hit in found.hits)
-    return f'<div class="results"><p role="status">{told}</p><div class="figure-grid">{shown}</div></div>'
+    said = words.FOUND_LIKE if found.query.figure else words.FOUND
+    told = said.format(figures=words.figures(len(found.hits)), asked=asked)
+    heading = f'<h2 class="visually-hidden">{words.RESULTS}</h2>'
+    shown = "".join(_card(hit, pictures, by=not found.query.figure) for hit in found.hits)
+    return f'<div class="results"><p role="status">{told}</p>{heading}<div class="figure-grid">{shown}</div></div>'
 
 
 def _asked(query: Query) -> str:
@@ -89,19 +108,20 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
 
 
-def _card(hit: Hit, pictures: cards.Pictures) -> str:
+def _card(hit: Hit, pictures: cards.Pictures, by: bool) -> str:
+    """A hit; `by` says which query found it."""
     figure = hit.figure
     picture = cards.picture(figure, ROOT, pictures)
     opened = f'href="{escape(cards.page_address(figure.figure_id))}" data-figure="{escape(figure.figure_id)}"'
     told = cards.relevance(hit) or words.SIMILARITY.format(score=hit.score)
-    by = words.FOUND_BY.format(query=cards.found_by(hit))
+    found_by = f" <span>{words.FOUND_BY.format(query=cards.found_by(hit))}</span>" if by else ""
     return (
         '<article class="figure-card">'
         + (f'<a class="thumb-link" {opened} tabindex="-1" aria-hidden="true">{picture}</a>' if picture else "")
         + f"<h3><a {opened}>{escape(cards.source(figure))}</a></h3>"
-        f'<p class="card-head"><span>{told}</span> <span>{by}</span></p>'
+        f'<p class="card-head"><span>{told}</span>{found_by}</p>'
         f'<p class="caption">{escape(figure.caption)}</p>'
-        f'<p class="small">{_facets(figure)}</p>{cards.duplicates(hit.also, ROOT)}'
+        f'<p class="small facets">{_facets(figure)}</p>{cards.duplicates(hit.also, ROOT)}'
         f'<p class="small">{escape(figure.license)} · {cards.copy_button(figure)}</p></article>'
     )
 
@@ -112,10 +132,10 @@ def _facets(figure: Figure) -> str:
     return " · ".join(escape(part) for part in parts if part)
 
 
-def figure_page(page: FigurePage, pictures: cards.Pictures) -> str:
-    """One figure with all that is known of it."""
+def figure_page(page: FigurePage, pictures: cards.Pictures, large: cards.Pictures) -> str:
+    """One figure with all that is known of it; its own picture is the `large` one."""
     figure = page.figure
-    picture = cards.picture(figure, ROOT, pictures) or f'<p class="no-picture">{words.NOT_HERE}</p>'
+    picture = cards.picture(figure, ROOT, large) or f'<p class="no-picture">{words.NOT_HERE}</p>'
     whose = cards.OURS if figure.caption_by == "medvint" else words.CAPTION
     description = f"<h3>{words.DESCRIPTION}</h3><p>{escape(figure.description)}</p>" if figure.description else ""
     known = {

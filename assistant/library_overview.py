@@ -29,7 +29,8 @@ def overview(stats: IndexStats) -> str:
     )
     behind = "" if stats.in_step else problem(words.BEHIND)
     shown = "".join(_corpus(name, corpus) for name, corpus in ordered)
-    return f'{behind}<p>{said}</p><p class="small">{made}</p><div class="corpora">{shown}</div>'
+    heading = f'<h2 class="visually-hidden">{words.IN_THE_INDEX}</h2>'
+    return f'{behind}{heading}<p>{said}</p><p class="small">{made}</p><div class="corpora">{shown}</div>'
 
 
 def _corpus(name: str, corpus: CorpusStats) -> str:

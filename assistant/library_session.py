@@ -11,23 +11,24 @@ import gradio as gr
 from assistant import library_html
 from assistant import library_words as words
 from assistant.figure_cards import corpus_title
-from assistant.library import Library, Preview, Query, Results
+from assistant.library import SAMPLE, Library, Preview, Query, Results
 from assistant.library_jobs import Job
 from assistant.library_overview import overview
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, check_size, clean_upload
-from retrieval.errors import IndexBusyError, RetrievalError
+from retrieval.errors import IndexBusyError, IndexMissingError, RetrievalError
 from retrieval.filters import Filters
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_BETWEEN_WORDS = 1.0
+YEAR_DIGITS = 4
 
 Found = tuple[Any, Any, Any, Any]
 """Results, query, search box, the button that forgets the image."""
 Previewed = tuple[Any, Any, Any, Any]
 """Preview, what it is of, and the buttons that add and discard it."""
 Written = tuple[Any, ...]
-"""Job, stop button, the buttons that write, overview, and the choices of corpora and filters."""
+"""Job, stop button, the buttons that write, the sample's part, overview, the choices of filters and corpora."""
 
 
 class LibrarySession:
@@ -56,6 +57,11 @@ class LibrarySession:
         async for shown in self._results(query, filters):
             yield shown, query, _box(text), gr.update(visible=image is not None)
 
+    async def search_example(self, text: str, query: Query, *filters: Any) -> AsyncGenerator[Found, None]:
+        """One of the examples was pressed."""
+        async for shown in self.search({"text": text}, query, *filters):
+            yield shown
+
     async def search_again(self, query: Query, *filters: Any) -> AsyncGenerator[Any, None]:
         """A filter was changed."""
         if not query.is_empty:
@@ -66,7 +72,7 @@ class LibrarySession:
         """The same search without its image: results, query, and the button that asked for it."""
         query = Query(query.text)
         if query.is_empty:
-            yield library_html.INVITATION, query, gr.update(visible=False)
+            yield library_html.invitation(), query, gr.update(visible=False)
             return
         async for shown in self._results(query, filters):
             yield shown, query, gr.update(visible=False)
@@ -101,7 +107,9 @@ class LibrarySession:
             page = await asyncio.to_thread(self._library.figure_page, figure_id)
         except RetrievalError as error:
             return f'<article class="figure-page">{library_html.problem(str(error))}</article>'
-        return library_html.figure_page(page, self._library.picture) if page else library_html.NO_SUCH_FIGURE
+        if page is None:
+            return library_html.NO_SUCH_FIGURE
+        return library_html.figure_page(page, self._library.picture, self._library.large_picture)
 
     async def look_at(self, files: str | list[str] | None, before: Preview | None) -> AsyncGenerator[Previewed, None]:
         """A ZIP or a folder was uploaded: its preview, and the buttons that add or discard it.
@@ -142,6 +150,11 @@ class LibrarySession:
         if found is not None:
             async for shown in self._written(lambda: self._library.add(found)):
                 yield shown
+
+    async def add_sample(self) -> AsyncGenerator[Written, None]:
+        """Add the figures that come along."""
+        async for shown in self._written(self._library.add_sample):
+            yield shown
 
     async def delete(self, corpus: str | None) -> AsyncGenerator[Written, None]:
         """Delete a corpus; the question whether that is meant has been answered."""
@@ -196,7 +209,8 @@ class LibrarySession:
     async def _watched(self, current: Job, refused: str = "") -> AsyncGenerator[Written, None]:
         while current.state == "running":
             said = library_html.job(current, refused)
-            yield (said, gr.update(visible=True, interactive=not current.is_ending), *_writers(False), *_SKIPPED)
+            stop = gr.update(visible=True, interactive=not current.is_ending)
+            yield (said, stop, *_writers(False, False), *_SKIPPED)
             await asyncio.to_thread(current.wait, SECONDS_BETWEEN_LOOKS)
         yield await self._settled(current)
 
@@ -210,19 +224,30 @@ class LibrarySession:
             shown = overview(stats)
             corpora = [(corpus_title(name), name) for name in sorted(stats.corpora)]
             facets = await asyncio.to_thread(self._library.facets)
+        except IndexMissingError:
+            shown = library_html.nothing_yet()
         except RetrievalError as error:
             shown += library_html.problem(str(error))
         lists = (*(facets.get(name, []) for name in ("modality", "region", "license")), corpora)
         choices = (gr.update(choices=values) for values in lists)
         to_delete = gr.update(choices=corpora, value=None)
-        return (told, gr.update(visible=False), *_writers(True), shown, *choices, to_delete)
+        can_add_sample = gr.update(visible=all(name != SAMPLE for _, name in corpora))
+        return (
+            told,
+            gr.update(visible=False),
+            *_writers(True, bool(corpora)),
+            can_add_sample,
+            shown,
+            *choices,
+            to_delete,
+        )
 
     def _read(self, file: Path) -> CleanImage:
         check_size(file.stat().st_size, self._limits)
         return clean_upload(file.read_bytes(), file.name, self._limits)
 
 
-_SKIPPED = (gr.skip(),) * 6
+_SKIPPED = (gr.skip(),) * 7
 
 
 async def _told(work: Awaitable[Any], stage: str) -> AsyncGenerator[Any, None]:
@@ -234,9 +259,10 @@ async def _told(work: Awaitable[Any], stage: str) -> AsyncGenerator[Any, None]:
     yield await running
 
 
-def _writers(can_write: bool) -> tuple[Any, ...]:
-    """The three buttons that begin to write: add, delete, rebuild."""
-    return (gr.update(interactive=can_write),) * 3
+def _writers(can_add: bool, can_change: bool) -> tuple[Any, ...]:
+    """The buttons that begin to write: add, add the sample, delete, rebuild."""
+    add, change = gr.update(interactive=can_add), gr.update(interactive=can_change)
+    return add, add, change, change
 
 
 def _box(text: str) -> dict[str, Any]:
@@ -248,14 +274,20 @@ def _filters(
     regions: list[str] | None,
     licences: list[str] | None,
     corpora: list[str] | None,
-    year_from: float | None,
-    year_to: float | None,
+    year_from: str,
+    year_to: str,
 ) -> Filters:
     return Filters(
         modalities=frozenset(modalities or ()),
         regions=frozenset(regions or ()),
         licences=frozenset(licences or ()),
         corpora=frozenset(corpora or ()),
-        year_from=int(year_from) if year_from else None,
-        year_to=int(year_to) if year_to else None,
+        year_from=_year(year_from),
+        year_to=_year(year_to),
     )
+
+
+def _year(text: str) -> int | None:
+    """A year that is being typed limits nothing before all of it is there."""
+    text = text.strip()
+    return int(text) if len(text) == YEAR_DIGITS and text.isascii() and text.isdigit() else None

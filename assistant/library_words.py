@@ -14,12 +14,16 @@ FILTERS = "Filters"
 FACETS = ("Modality", "Region", "Licence", "Corpus")
 YEARS = ("Year from", "Year to")
 INVITATION = "By words, by an image, or by both. Every figure keeps its licence and the link to its article."
-NO_INDEX = "There are no figures yet. Under Corpora you can add your own; {command} adds those that come along."
+NO_FIGURES = "There are no figures yet. Under Corpora you can add your own, or the sample that comes along."
+SUCH_AS = "Such as:"
+EXAMPLES = ("left pleural effusion", "brain tumour on MRI", "fracture of the wrist", "bleeding in the retina")
 NOTHING_ASKED = "Write what to look for, or add an image."
 TOO_LONG = "Please use at most {limit:,} characters."
 YOUR_IMAGE = "your image"
 AND = " and "
+RESULTS = "Figures found"
 FOUND = "{figures} for {asked}, the most similar first."
+FOUND_LIKE = "{figures} like {asked}, the most similar first."
 NOTHING_SIMILAR = "Nothing in the index is similar to {asked}."
 NOTHING_SIMILAR_FILTERED = "Nothing in the index is similar to {asked} within these filters."
 NOTHING_SIMILAR_ADVICE = "Other words may help. Nothing is shown rather than something far away."
@@ -49,6 +53,8 @@ SIMILAR = "Similar figures"
 NOTHING_LIKE_IT = "No other figure of the index is similar to this one."
 
 # What is in the index.
+IN_THE_INDEX = "In the index"
+COUNTING = "counting the figures"
 LICENCES, MODALITIES = "Licences", "Modalities"
 BY_MODALITY = "Figures by modality"
 OTHER, NOT_NAMED = "other", "not named"
@@ -83,6 +89,10 @@ TOO_LARGE = "That is {size}; at most {limit} are taken here. Larger collections:
 ONE_NAME_TWICE = (
     "Two files have the name {name}. A folder with folders in it: please pack it as a ZIP, which keeps them apart."
 )
+
+SAMPLE = "The sample"
+SAMPLE_WHAT = "Figures from open-access articles, described in this repository; without their pictures."
+ADD_SAMPLE = "Add the sample"
 
 # Deleting and rebuilding.
 DELETE_A_CORPUS = "Delete a corpus"

@@ -212,7 +212,7 @@ def _read(figures: Iterator[Figure], progress: Progress | None) -> dict[str, Fig
     found: dict[str, Figure] = {}
     for figure in figures:
         found[figure.figure_id] = figure
-        if progress and len(found) % BATCH == 0:
+        if progress and len(found) % STEP == 0:
             progress("read", len(found), len(found))
     return found
 
@@ -229,13 +229,17 @@ def _embed(
         batch = figures[start : start + BATCH]
         # An image takes far longer than a caption: progress must not stand still.
         step = IMAGE_STEP if any(figure.image_path for figure in batch) else STEP
-        parts = []
-        for place in range(0, len(batch), step):
-            if progress:
-                progress("embed", start + place, len(figures))
-            parts.append(embed_rows(batch[place : place + step], embedder, store.thumbnails, report))
-        rows = Rows.join(parts)
-        store.append(corpus, rows.figures, rows.vectors, embedder, rows.image_vectors, rows.hashes)
+        parts: list[Rows] = []
+        try:
+            for place in range(0, len(batch), step):
+                if progress:
+                    progress("embed", start + place, len(figures))
+                parts.append(embed_rows(batch[place : place + step], embedder, store.thumbnails, report))
+        finally:
+            # A batch of images takes minutes: who stops it keeps what was embedded.
+            if parts:
+                rows = Rows.join(parts)
+                store.append(corpus, rows.figures, rows.vectors, embedder, rows.image_vectors, rows.hashes)
     if figures and progress:
         progress("embed", len(figures), len(figures))
 

@@ -78,7 +78,8 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A figure that a query found: `score` in [0, 1], `rank` from 1, `found_by` of {"image", "text"}.
+    """A figure that a query found: `score` in [0, 1], `rank` from 1, `found_by` of
+    {"image", "look", "text", "terms"} (`retrieval/fusion.py`).
 
     `relevance` is the calibrated probability that the figure is relevant, None where nothing was calibrated;
     `also` holds the near-duplicates that the hit stands for.

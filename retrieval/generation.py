@@ -1,7 +1,6 @@
 """One generation of the index, opened: Chroma's collections beside the catalogue.
 
-A query collects candidates here by every view; nothing but ids and vectors is read of them. `show` reads the few
-figures that are shown.
+Chroma finds the nearest; everything else of them is in the catalogue.
 """
 
 from collections.abc import Sequence
@@ -20,6 +19,8 @@ from retrieval.store import Current, also_of, figure_of
 EXACT_UP_TO = 2000
 """Where filters leave so few figures, all of them are compared."""
 SPARE = 1.5
+
+_NO_ROWS: Rows = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,29 @@ class Generation:
             asked["image"] = query.image
         if query.text is not None:
             asked["text"] = query.text
-        rows, vectors = self._nearest(self.captions, list(asked.values()), count, mask)
-        look = [query.image] if query.image is not None else []
-        seen, looks = self._nearest(self.pictures, look, count, mask) if self.pictures is not None else self._none()
+        rows = self._nearest(self.captions, self.catalogue.vectors, list(asked.values()), count, mask)
         terms = self.catalogue.terms.scores(query.words) if query.words else None
-        exact = self._best(terms, count, mask) if terms is not None else np.zeros(0, np.int64)
+        exact = self._best(terms, count, mask) if terms is not None else _NO_ROWS
+        looks = self.catalogue.looks if self.pictures is not None else None
+        seen = _NO_ROWS
+        if query.image is not None and looks is not None:
+            seen = self._nearest(self.pictures, looks, [query.image], count, mask)
         together = np.unique(np.concatenate([rows, seen, exact]))
-        captions = self._complete(self.captions, together, rows, vectors)
+        captions = self.catalogue.vectors[together]
         views = {view: captions @ vector for view, vector in asked.items()}
         if terms is not None:
             views["terms"] = terms[together]
-        if query.image is not None and self.pictures is not None:
-            views["look"] = self._complete(self.pictures, together, seen, looks) @ query.image
+        if query.image is not None and looks is not None:
+            views["look"] = looks[together] @ query.image
         return Pool(together, views)
 
     def show(self, rows: Rows) -> list[tuple[Figure, tuple[Figure, ...]]]:
         """The figures of rows, in their order, each with what other corpora have under its id."""
-        ids = self.catalogue.figure_ids(rows)
-        if not ids:
-            return []
-        answer = self.captions.get(ids=ids, include=["documents", "metadatas"])
-        figures = {
-            figure_id: (figure_of(figure_id, text, metadata), also_of(metadata))
-            for figure_id, text, metadata in zip(answer["ids"], answer["documents"], answer["metadatas"], strict=True)
-        }
-        return [figures[figure_id] for figure_id in ids]
+        found = []
+        for figure_id, row in zip(self.catalogue.figure_ids(rows), rows.tolist(), strict=True):
+            caption, metadata = self.catalogue.shown(row)
+            found.append((figure_of(figure_id, caption, metadata), also_of(metadata)))
+        return found
 
     def figure(self, figure_id: str) -> Figure | None:
         """The figure of an id; None where there is none."""
@@ -97,54 +96,33 @@ class Generation:
         )
 
     def _nearest(
-        self, collection: Any, queries: Sequence[Vectors], count: int, mask: Mask | None
-    ) -> tuple[Rows, Vectors]:
-        """Rows and vectors of the `count` nearest to each query that may be found, each row once."""
+        self, collection: Any, vectors: Vectors, queries: Sequence[Vectors], count: int, mask: Mask | None
+    ) -> Rows:
+        """The `count` rows nearest to each query that may be found, each row once.
+
+        Args:
+            vectors: what the collection holds, by row; NaN where it has none.
+        """
         if not queries:
-            return self._none()
+            return _NO_ROWS
         size = len(self.catalogue)
         may = size if mask is None else int(np.count_nonzero(mask))
         if may <= EXACT_UP_TO and mask is not None:
-            ids = self.catalogue.figure_ids(np.flatnonzero(mask))
-            rows, vectors = self._vectors(collection.get(ids=ids, include=["embeddings"])) if ids else self._none()
-            best = {int(place) for query in queries for place in np.argsort(-(vectors @ query))[:count]}
-            return rows[sorted(best)], vectors[sorted(best)]
+            rows = np.flatnonzero(mask)
+            rows = rows[~np.isnan(vectors[rows, 0])]
+            near = [rows[np.argsort(-(vectors[rows] @ query))[:count]] for query in queries]
+            return np.unique(np.concatenate(near))
         fetch = min(size, count if mask is None else int(count * SPARE * size / may))
         while True:
-            answer = collection.query(query_embeddings=np.stack(queries), n_results=fetch, include=["embeddings"])
-            parts = [
-                self._vectors({"ids": ids, "embeddings": vectors})
-                for ids, vectors in zip(answer["ids"], answer["embeddings"], strict=True)
-            ]
+            answer = collection.query(query_embeddings=np.stack(queries), n_results=fetch, include=[])
+            parts = [self.catalogue.rows(ids) for ids in answer["ids"]]
             if mask is not None:
-                short = any(np.count_nonzero(mask[rows]) < count for rows, _ in parts)
-                parts = [(rows[mask[rows]][:count], vectors[mask[rows]][:count]) for rows, vectors in parts]
+                short = any(np.count_nonzero(mask[rows]) < count for rows in parts)
+                parts = [rows[mask[rows]][:count] for rows in parts]
                 if short and fetch < size:
                     fetch = min(size, 4 * fetch)
                     continue
-            rows = np.concatenate([rows for rows, _ in parts])
-            vectors = np.concatenate([vectors for _, vectors in parts])
-            rows, first = np.unique(rows, return_index=True)
-            return rows, vectors[first]
-
-    def _complete(self, collection: Any, wanted: Rows, rows: Rows, vectors: Vectors) -> Vectors:
-        """The vectors of all wanted rows, of which some are here already; NaN where the collection has none."""
-        out = np.full((len(wanted), self.current.dim), np.nan, np.float32)
-        out[np.searchsorted(wanted, rows)] = vectors
-        missing = np.setdiff1d(wanted, rows)
-        if len(missing):
-            ids = self.catalogue.figure_ids(missing)
-            found, more = self._vectors(collection.get(ids=ids, include=["embeddings"]))
-            out[np.searchsorted(wanted, found)] = more
-        return out
-
-    def _vectors(self, answer: dict[str, Any]) -> tuple[Rows, Vectors]:
-        if not answer["ids"]:
-            return self._none()
-        return self.catalogue.rows(answer["ids"]), np.asarray(answer["embeddings"], np.float32)
-
-    def _none(self) -> tuple[Rows, Vectors]:
-        return np.zeros(0, np.int64), np.zeros((0, self.current.dim), np.float32)
+            return np.unique(np.concatenate(parts))
 
     def _best(self, scores: Vectors, count: int, mask: Mask | None) -> Rows:
         scores = scores if mask is None else np.where(mask, scores, 0)

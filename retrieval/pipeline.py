@@ -89,11 +89,11 @@ def build_with_workers(
         RetrievalError: see `build_index`.
     """
     started = time.monotonic()
-    store, added = Store(index_folder(data_dir)), 0
+    store, embedder, added = Store(index_folder(data_dir)), make(), 0
     pending = store.folder / "pending"
     with store.writing():
         store.parquet.set_aside_damaged(corpus)
-        store.check_embedder(make())
+        store.check_embedder(embedder)
         figures = read_corpus(corpus, path, licences, CorpusReport(), data_dir, progress)
         files, total = _stage(store, corpus, figures, pending)
         for count in _embed(store, files, make, workers, gpus, address):
@@ -102,7 +102,7 @@ def build_with_workers(
                 progress("embed", added, total)
         shutil.rmtree(pending, ignore_errors=True)
     # Nothing is left to embed, or what a worker of a killed run overwrote.
-    report = build_index(corpus, data_dir, path, licences, progress, chroma_url=chroma_url, embedder=make())
+    report = build_index(corpus, data_dir, path, licences, progress, chroma_url=chroma_url, embedder=embedder)
     return replace(
         report,
         added=report.added + added,

@@ -88,8 +88,9 @@ class PmcClipEncoders:
     """From pictures and words to vectors, float32 [n, dim]."""
 
     def __init__(self, model: PmcClip, tokenizer: Tokenizer, image_size: int, device: str = "cpu") -> None:
-        # Channels last is twice as fast for convolutions on a CPU.
-        self.model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.model = model.eval().requires_grad_(False).to(device)
+        # Twice as fast for convolutions on a CPU; torch's own types do not know the argument.
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tokenizer, self.image_size, self.device = tokenizer, image_size, device
         tokenizer.enable_truncation(CONTEXT_LENGTH)
         tokenizer.enable_padding(length=CONTEXT_LENGTH, pad_id=tokenizer.token_to_id(PAD), pad_token=PAD)

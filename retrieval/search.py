@@ -19,16 +19,16 @@ import numpy as np
 from PIL import Image
 
 from retrieval.build import index_folder
-from retrieval.catalogue import Mask, open_catalogue
+from retrieval.catalogue import LAYOUT, Mask, open_catalogue
 from retrieval.condense import condense
 from retrieval.embedders import DemoEmbedder, Embedder, Vectors
-from retrieval.errors import EmbedderMismatchError, IndexBusyError, IndexMissingError
+from retrieval.errors import IndexBusyError, IndexMissingError
 from retrieval.figures import Figure, Hit
 from retrieval.filters import Filters, allowed
 from retrieval.fusion import Fusion, Ranked, fuse
 from retrieval.generation import Generation, Query
 from retrieval.relevance import Tuning, load_tuning
-from retrieval.store import BUILD_COMMAND, REBUILD_COMMAND, Current, Store
+from retrieval.store import BUILD_COMMAND, Current, Store
 
 POOL = 50
 """Candidates that each view brings: more than anyone is shown, so that fusion can lift what several found."""
@@ -160,7 +160,8 @@ class Search:
         ]
 
     def __len__(self) -> int:
-        return self.generation().current.figures
+        """Figures of the generation that was searched last; looks at nothing, so that a screen can say it at once."""
+        return self._opened.current.figures if self._opened else 0
 
     def generation(self) -> Generation:
         """The current generation; a build in another process may have made a newer one."""
@@ -169,10 +170,7 @@ class Search:
             if self._opened is not None and current == self._opened.current:
                 return self._opened
             if current is not None and current.embedder != self._embedder.name:
-                raise EmbedderMismatchError(
-                    f'The index in {self._store.folder} was made by "{current.embedder}", but searches use '
-                    f'"{self._embedder.name}": `{REBUILD_COMMAND}` embeds its captions anew.'
-                )
+                raise self._store.mismatch(current.embedder, self._embedder)
             try:
                 if current is None:
                     raise IndexMissingError("There is no current generation.")
@@ -186,8 +184,8 @@ class Search:
         # Vectors of another image embedder do not compare: `medvint index rebuild` makes them anew.
         comparable = current.image_space == self._embedder.image_space
         pictures = self._store.open_images(current, self._chroma_url) if comparable else None
-        folder = self._store.folder / "lexical" / current.generation
-        return Generation(current, captions, pictures, open_catalogue(folder, captions))
+        folder = self._store.folder / "lexical" / f"{current.generation}.{LAYOUT}"
+        return Generation(current, captions, pictures, open_catalogue(folder, captions, pictures))
 
     def _heal(self) -> Current:
         """Chroma is lost or damaged: it is made anew from Parquet."""

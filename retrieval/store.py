@@ -98,10 +98,14 @@ class Store:
         """
         made_by = self.embedder_name()
         if made_by is not None and made_by != embedder.name:
-            raise EmbedderMismatchError(
-                f'The index in {self.folder} was made by "{made_by}", but "{embedder.name}" is to use it: '
-                f"`{REBUILD_COMMAND}` embeds its captions anew."
-            )
+            raise self.mismatch(made_by, embedder)
+
+    def mismatch(self, made_by: str, embedder: Embedder) -> EmbedderMismatchError:
+        """That the index is another embedder's, and what mends it."""
+        return EmbedderMismatchError(
+            f'The index in {self.folder} was made by "{made_by}", but "{embedder.name}" is to use it: '
+            f"`{REBUILD_COMMAND}` embeds it anew, or set MEDVINT_EMBEDDER to the embedder that made it."
+        )
 
     def digests(self, source: str) -> dict[str, str]:
         """Figure id to digest of every figure of a source that is stored; of a figure stored twice the newer."""

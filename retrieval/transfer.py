@@ -292,7 +292,9 @@ def _checked_figure(figure: Figure, source: str) -> Figure:
         if name != "year" and any(
             text is not None and (not isinstance(text, str) or len(text) > MAX_TEXT) for text in texts
         ):
-            raise ArchiveError(f"A figure of {source} has a {name} that is no text, or too long a one.")
+            raise ArchiveError(
+                f"A figure of {source} has a {name} that is no text, or of more than {MAX_TEXT:,} characters."
+            )
     texts = {name: tidy(value) for name, value in values.items() if isinstance(value, str)}
     pictured = figure.image_url if _is_web(figure.image_url) else None
     address = figure.article_url if _is_web(figure.article_url) else ""

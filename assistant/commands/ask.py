@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from assistant.commands.errors import CommandError, print_json, read_file
-from assistant.commands.index import hit_text
+from assistant.commands.index_search import hit_text
 
 if TYPE_CHECKING:
     from assistant.chat import Turn

@@ -6,19 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assistant.commands import index_files
-from assistant.commands.errors import CommandError, print_json, read_file
+from assistant.commands import index_files, index_search
+from assistant.commands.errors import CommandError, print_json
 from assistant.commands.index_progress import settings, writing
 
 if TYPE_CHECKING:
     from retrieval.build import BuildReport
-    from retrieval.figures import Hit
     from retrieval.upkeep import IndexStats
 
 app = typer.Typer(no_args_is_help=True, help="The index of figures: build it, search it, keep it whole.")
-app.command("export")(index_files.export)
-app.command("import")(index_files.import_)
-app.command("convert-embedder")(index_files.convert_embedder)
 
 KEPT = "What was finished is kept; the same command goes on from there."
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")]
@@ -117,7 +113,13 @@ def rebuild(json: Json = False) -> None:
         report = rebuild_index(
             chosen.data_dir, show, chroma_url=chosen.chroma_address, embedder=open_embedder(chosen.embedder)
         )
-    _tell_build(report, json)
+    if json:
+        print_json(asdict(report))
+    else:
+        typer.echo(
+            f"{report.added:,} figures embedded anew; {report.total:,} different ones in the index "
+            f"({report.seconds:.0f} s)"
+        )
 
 
 @app.command()
@@ -168,7 +170,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete figures from the index; files outside it stay. What any option names goes. Examples:
+    """Delete figures from the index: all that any option names. Files outside the data folder stay.
+
+    Examples:
 
     \b
       medvint index delete --corpus own
@@ -180,6 +184,7 @@ def delete(
     named = ", ".join([*(corpus or ()), *(licence or ()), *(article or ()), *(figure or ())])
     if not yes and not typer.confirm(f"The index loses all figures of {named}. Go on?", err=True):
         raise typer.Exit(1)
+    from retrieval.corpora.registry import forget_unpacked
     from retrieval.upkeep import delete as removed
 
     chosen = settings()
@@ -193,69 +198,11 @@ def delete(
             chroma_url=chosen.chroma_address,
             progress=show,
         )
+        forget_unpacked(corpus or (), chosen.data_dir)
     if json:
         print_json({"deleted": gone})
     else:
         typer.echo(f"{gone:,} figures deleted from the index")
-
-
-@app.command()
-def search(
-    words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
-    image: Annotated[Path | None, typer.Option(help="An image to find similar figures to.")] = None,
-    k: Annotated[int, typer.Option("-k", help="How many figures.", min=1, max=100)] = 5,
-    like: Annotated[str | None, typer.Option(help="Instead: the id of a figure to find similar ones to.")] = None,
-    modality: Annotated[list[str] | None, typer.Option(help="Only this one, such as CT; may be repeated.")] = None,
-    region: Annotated[list[str] | None, typer.Option(help="Only this one, such as chest; may be repeated.")] = None,
-    licence: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
-    corpus: Annotated[list[str] | None, typer.Option(help="Only this one; may be repeated.")] = None,
-    year_from: Annotated[int | None, typer.Option(help="Only figures of this year and later.")] = None,
-    year_to: Annotated[int | None, typer.Option(help="Only figures of this year and before.")] = None,
-    json: Json = False,
-) -> None:
-    """Find figures by words, by an image, or by both. Examples:
-
-    \b
-      medvint index search "left pneumothorax" -k 5
-      medvint index search --image chest.png --modality X-ray --year-from 2015
-      medvint index search "effusion" --image chest.dcm --json
-      medvint index search --like PMC3807838/CRIM.PULMONOLOGY2013-374960.004
-    """
-    if not words and image is None and like is None:
-        raise CommandError('Give words, an image, or both: medvint index search "pneumothorax" --image chest.png')
-    if like is not None and (words or image):
-        raise CommandError("--like takes neither words nor an image.")
-    data = read_file(image) if image else None
-
-    from assistant.uploads import UploadLimits, clean_upload
-    from retrieval.embedders import open_embedder
-    from retrieval.filters import Filters
-    from retrieval.search import open_search
-
-    chosen = settings()
-    limits = UploadLimits(chosen.max_upload_bytes, chosen.max_pixels)
-    picture = clean_upload(data, image.name, limits).image if data is not None and image else None
-    filters = Filters(
-        modalities=frozenset(modality or ()),
-        regions=frozenset(region or ()),
-        licences=frozenset(licence or ()),
-        corpora=frozenset(corpus or ()),
-        year_from=year_from,
-        year_to=year_to,
-    )
-    opened = open_search(chosen.data_dir, chosen.chroma_address, open_embedder(chosen.embedder))
-    if like is None:
-        hits = opened.search(words, picture, k, filters=filters)
-    elif opened.figure(like) is None:
-        raise CommandError(f"The index has no figure {like}.")
-    else:
-        hits = opened.more_like(like, k)
-    if json:
-        print_json([hit.to_dict() for hit in hits])
-    elif not hits:
-        typer.echo("Nothing similar is in the index.")
-    for hit in hits if not json else []:
-        typer.echo(hit_text(hit))
 
 
 def _tell_build(report: "BuildReport", json: bool) -> None:
@@ -264,17 +211,18 @@ def _tell_build(report: "BuildReport", json: bool) -> None:
         return
     typer.echo(
         f"{report.corpus}: {report.added} figures added, {report.already_there} were there; "
-        f"{report.total} in the index ({report.seconds:.0f} s)"
+        f"{report.total:,} different ones in the index ({report.seconds:.0f} s)"
     )
     for reason, count in sorted(report.skipped.items(), key=lambda item: -item[1]):
-        typer.echo(f"   left out: {count} ({reason})")
+        typer.echo(f"   left out: {count:,} ({reason}), such as {report.examples[reason][0]}")
 
 
 def _stats_text(found: "IndexStats") -> str:
     lines = [f"{found.figures:,} figures, embedded by {found.embedder}"]
     for name, corpus in found.corpora.items():
         years = sorted(year for year in corpus.years if year)
-        span = f", {years[0]} to {years[-1]}" if years else ""
+        span = f", {years[0]}" if years else ""
+        span += f" to {years[-1]}" if years and years[-1] > years[0] else ""
         lines.append(f"{name}: {corpus.figures:,} figures{span}, {corpus.images:,} with a picture here")
         for what in (corpus.licences, corpus.modalities):
             counted = sorted(what.items(), key=lambda item: -item[1])
@@ -287,17 +235,7 @@ def _stats_text(found: "IndexStats") -> str:
     return "\n".join(lines)
 
 
-def hit_text(hit: "Hit") -> str:
-    """A hit in a few short lines: place, figure, caption, licence and article, other sources."""
-    from assistant.figure_cards import relevance
-
-    figure = hit.figure
-    described = " (described by us)" if figure.caption_by == "medvint" else ""
-    told = f"{relevance(hit)}, " if hit.relevance is not None else ""
-    lines = [
-        f"{hit.rank}. {figure.figure_id}  {told}similarity {hit.score:.2f}, found by {' and '.join(hit.found_by)}",
-        f"   {figure.caption}{described}",
-        " · ".join(part for part in (f"   {figure.license}", str(figure.year or ""), figure.article_url) if part),
-    ]
-    lines += [f"   also {other.figure_id} ({other.license})" for other in hit.also]
-    return "\n".join(lines)
+app.command("search")(index_search.search)
+app.command("export")(index_files.export)
+app.command("import")(index_files.import_)
+app.command("convert-embedder")(index_files.convert_embedder)

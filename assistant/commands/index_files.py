@@ -47,7 +47,10 @@ def import_(
     chosen = settings()
     with writing("What was finished is kept; the same command again finishes it.") as show:
         report = import_index(file, chosen.data_dir, show, chroma_url=chosen.chroma_address)
-    told = f"{file}: {report.added:,} figures added, {report.already_there:,} were there; {report.total:,} in the index"
+    told = (
+        f"{file}: {report.added:,} figures added, {report.already_there:,} were there; "
+        f"{report.total:,} different ones in the index"
+    )
     _tell(asdict(report), told, json)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from retrieval.corpora.reading import CorpusReport
 from retrieval.corpora.registry import read_corpus
@@ -15,6 +16,7 @@ from serving.benchmarks.measuring import BenchmarkError
 
 DATA = Path("../shared/data")
 RESULTS = Path("data/reports/retrieval")
+QUESTION = "What does the radiograph of the chest show?"
 K = 8
 """Figures that a search is asked for."""
 
@@ -46,6 +48,18 @@ def roco(data: Path) -> Source:
 def read(source: Source) -> list[Figure]:
     """Its figures, which need no state of their own."""
     return list(read_corpus(source.corpus, source.path, source.licences, CorpusReport(), Path("data")))
+
+
+def images_of(data: Path, count: int) -> list[Image.Image]:
+    """Radiographs, CT and MRI slices of SLAKE.
+
+    Raises:
+        BenchmarkError: they are not there.
+    """
+    files = sorted((data / "slake" / "imgs").glob("*/source.jpg"))[:count]
+    if not files:
+        raise BenchmarkError(f"There are no images in {data / 'slake'}: give the folder that holds it with --data.")
+    return [Image.open(file).convert("RGB") for file in files]
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

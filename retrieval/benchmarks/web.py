@@ -19,8 +19,7 @@ import httpx
 import psutil
 from PIL import Image
 
-from retrieval.benchmarks.common import arguments
-from retrieval.benchmarks.speed import QUESTION, images_of
+from retrieval.benchmarks.common import QUESTION, arguments, images_of
 from serving.benchmarks.measuring import GB, BenchmarkError, Row, machine, save, tree_memory
 
 START_S = 120

@@ -5,7 +5,7 @@ order and in upper or lower case; others are left alone:
 
 | column        | also called              | |
 |---------------|--------------------------|--------------------------------------------------------------------|
-| `image`       | file, filename, path     | needed: the image's path, relative to the table                    |
+| `image`       | file, filename, path     | needed: the image's path, relative to the table, or its name       |
 | `caption`     | text, legend             | needed: what the image shows, up to 20,000 characters              |
 | `licence`     | license                  | "CC BY 4.0", "CC0", an address of creativecommons.org; else unknown |
 | `label`       |                          | a short name, such as "Figure 3"                                   |
@@ -25,7 +25,7 @@ takes the place of the old one.
 
 import hashlib
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from retrieval.concepts import first_modality, first_region
@@ -97,14 +97,15 @@ def _figures(path: Path, report: CorpusReport) -> Iterator[Figure]:
     files = [file for file in sorted(path.rglob("*")) if not file.name.startswith(".") and _is_inside(file, path)]
     tables = [file for file in files if file.suffix.lower() in TABLE_SUFFIXES]
     if not tables:
-        raise CorpusError(f"{path.name} holds no table: add a .csv with the columns image and caption.")
+        raise CorpusError("There is no table among the files: add a .csv with the columns image and caption.")
     named: set[str] = set()
     taken: set[str] = set()
     for file in tables:
         images = ImageFolder(path, (str(file.parent.relative_to(path)), ""))
         for where, row in _rows(file, report):
             report.rows += 1
-            image = images.find(row["image"]) or ""
+            # A browser that sends a folder sends its files without the folders that they lay in.
+            image = images.find(row["image"]) or images.find(PurePosixPath(row["image"].replace("\\", "/")).name) or ""
             fault = _fault(row, image) or ("image that another row describes" if image in taken else "")
             named.add(image)
             if fault:

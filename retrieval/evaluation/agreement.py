@@ -20,10 +20,10 @@ from retrieval.evaluation.captions import Captions
 from retrieval.evaluation.findings import finding_pattern, slake_findings
 from retrieval.fusion import fuse
 from retrieval.generation import Query
-from retrieval.image_sentences import slake_pictures
+from retrieval.image_sentences import Picture, slake_pictures, vqa_rad_pictures
 from retrieval.relevance import Tuning
 from retrieval.search import POOL, Search
-from serving.evaluation.benchmarks import slake_rows
+from serving.evaluation.benchmarks import VqaRow, slake_rows, vqa_rad_rows
 from serving.evaluation.intervals import interval
 from serving.evaluation.labelled_images import labelled_images
 
@@ -58,22 +58,31 @@ class Shown:
     questions: tuple[str, ...] = ()
 
 
-def slake_shown(folder: Path, split: str, embedder: Embedder, questions: int = QUESTIONS) -> list[Shown]:
-    """SLAKE's images of a split, each with up to so many of its questions."""
-    pictures = slake_pictures(folder, split)
+def slake_shown(folder: Path, split: str, embedder: Embedder) -> list[Shown]:
+    """SLAKE's images of a split, each with some of its questions."""
+    return _shown(slake_pictures(folder, split), slake_rows(folder, split), embedder)
+
+
+def rad_shown(folder: Path, split: str, embedder: Embedder) -> list[Shown]:
+    """VQA-RAD's images of a split whose questions and answers tell the modality, each with some of its questions."""
+    known = [picture for picture in vqa_rad_pictures(folder, split) if picture.modality]
+    return _shown(known, vqa_rad_rows(folder, split), embedder)
+
+
+def _shown(pictures: Sequence[Picture], rows: Sequence[VqaRow], embedder: Embedder) -> list[Shown]:
     asked: dict[Path, list[str]] = defaultdict(list)
-    for row in slake_rows(folder, split):
-        if len(asked[row.image_path]) < questions:
+    for row in rows:
+        if len(asked[row.image_path]) < QUESTIONS:
             asked[row.image_path].append(row.question)
     vectors = embedder.embed_images([Image.open(picture.path) for picture in pictures])
     return [
         Shown(
             picture.path,
-            "slake",
+            picture.dataset,
             vector,
             picture.modality,
             frozenset(REGIONS[picture.region]),
-            finding_pattern(slake_findings(picture.path)),
+            finding_pattern(slake_findings(picture.path)) if picture.dataset == "slake" else None,
             tuple(asked[picture.path]),
         )
         for picture, vector in zip(pictures, vectors, strict=True)

@@ -12,7 +12,6 @@ One half of the queries, chosen by hash, fits; the other measures. A logistic fu
 learn more of the halves than that.
 """
 
-import hashlib
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from retrieval.embedders import Embedder
 from retrieval.evaluation.agreement import REGIONS
 from retrieval.evaluation.captions import Captions
+from retrieval.evaluation.halves import chooses, image_key
 from retrieval.evaluation.out_of_scope import FOR_CHOOSING
 from retrieval.evaluation.queries import LEAST_WORDS, paraphrase
 from retrieval.evaluation.scope import nonsense
@@ -117,11 +117,6 @@ def reliability(said: np.ndarray, relevant: np.ndarray) -> dict[str, Any]:
     return {"ece": round(ece, 4), "brier": round(float(((said - relevant) ** 2).mean()), 4), "bins": bins}
 
 
-def fits(key: str) -> bool:
-    """Whether a query is of the half that fits."""
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 2 == 0
-
-
 def _judge(
     search: Search, query: Query, relevant: Callable[[int], bool], key: str, mask: np.ndarray | None = None
 ) -> list[Judged]:
@@ -130,7 +125,9 @@ def _judge(
     tuning = Tuning(image_weight=search.tuning.image_weight, terms_weight=search.tuning.terms_weight)
     places = {int(row): place for place, row in enumerate(pool.rows)}
     return [
-        Judged({view: float(values[places[one.row]]) for view, values in views.items()}, relevant(one.row), fits(key))
+        Judged(
+            {view: float(values[places[one.row]]) for view, values in views.items()}, relevant(one.row), chooses(key)
+        )
         for one in fuse(pool, tuning)[:K]
     ]
 
@@ -145,7 +142,7 @@ def _image_hits(
 ) -> list[Judged]:
     rows = []
     for picture, vector in zip(pictures, vectors, strict=True):
-        rows += _judge(search, Query(image=vector), _says_the_same(captions, picture), str(picture.path.name))
+        rows += _judge(search, Query(image=vector), _says_the_same(captions, picture), image_key(picture.path))
     drawn = embedder.embed_images(nonsense(FIT_NONSENSE, 40))
     for number, vector in enumerate(drawn):
         rows += _judge(search, Query(image=vector), lambda row: False, f"nonsense/{number}")
@@ -170,7 +167,7 @@ def _question_hits(
     for picture, vector in zip(pictures, vectors, strict=True):
         for question in asked[picture.path]:
             query = Query(image=vector, text=embedded[question], words=question)
-            rows += _judge(search, query, _says_the_same(captions, picture), str(picture.path.name))
+            rows += _judge(search, query, _says_the_same(captions, picture), image_key(picture.path))
     return rows
 
 
@@ -181,7 +178,7 @@ def _look_alikes(pictures: Sequence[Picture], vectors: np.ndarray) -> list[Judge
     for number, picture in enumerate(pictures):
         for other in np.argsort(-cosines[number])[:K]:
             same = (picture.modality, picture.region) == (pictures[other].modality, pictures[other].region)
-            rows.append(Judged({"look": float(cosines[number, other])}, same, fits(picture.path.name)))
+            rows.append(Judged({"look": float(cosines[number, other])}, same, chooses(image_key(picture.path))))
     return rows
 
 

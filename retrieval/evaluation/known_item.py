@@ -11,6 +11,7 @@ import numpy as np
 
 from retrieval.embedders import Embedder
 from retrieval.evaluation.captions import Captions
+from retrieval.evaluation.halves import chooses
 from retrieval.evaluation.queries import LEAST_WORDS, paraphrase, some_words, two_thirds
 from retrieval.fusion import Pool, fuse
 from retrieval.generation import Query
@@ -31,17 +32,27 @@ FORMS: dict[str, Callable[[str, random.Random], str]] = {
 Progress = Callable[[str, int, int], None]
 
 
-def sample_rows(captions: Captions, count: int, seed: int) -> list[int]:
-    """Rows of captions that say enough to be looked for, drawn at random."""
-    enough = [row for row, text in enumerate(captions.texts) if len(content_words(text)) >= LEAST_WORDS]
+def sample_rows(captions: Captions, count: int, seed: int, choosing: bool = False) -> list[int]:
+    """Rows of captions that say enough to be looked for, drawn at random from one of the halves."""
+    enough = [
+        row
+        for row, text in enumerate(captions.texts)
+        if chooses(text) == choosing and len(content_words(text)) >= LEAST_WORDS
+    ]
     return random.Random(seed).sample(enough, min(count, len(enough)))  # noqa: S311
 
 
 def measure_known_items(
-    search: Search, captions: Captions, embedder: Embedder, count: int, seed: int, progress: Progress
+    search: Search,
+    captions: Captions,
+    embedder: Embedder,
+    count: int,
+    seed: int,
+    progress: Progress,
+    choosing: bool = False,
 ) -> dict[str, Any]:
     """By form of the query and way of searching: recall at 1, 5 and 10 in percent, and the mean reciprocal rank."""
-    rows = sample_rows(captions, count, seed)
+    rows = sample_rows(captions, count, seed, choosing)
     forms = {}
     for form, make in FORMS.items():
         rng = random.Random(f"{seed}/{form}")  # noqa: S311

@@ -16,10 +16,11 @@ from PIL import Image
 
 from retrieval.concepts import named_modalities, named_regions
 from retrieval.embedders import Embedder
+from retrieval.evaluation.halves import chooses, image_key
 from retrieval.evaluation.out_of_scope import OUT_OF_SCOPE_TEXTS
 from retrieval.fusion import fuse
 from retrieval.generation import Query
-from retrieval.image_sentences import described_pictures
+from retrieval.image_sentences import Picture, described_pictures
 from retrieval.nonsense import nonsense_picture
 from retrieval.search import FUSION, POOL, Search
 from serving.evaluation.benchmarks import slake_rows, vqa_rad_rows
@@ -51,17 +52,23 @@ def nonsense(seed: int, count: int) -> list[Image.Image]:
     return [nonsense_picture(rng) for _ in range(count)]
 
 
-def questions(data: Path) -> dict[str, list[str]]:
-    """What is asked of SLAKE's and VQA-RAD's validation images, each question once."""
+def questions(data: Path, split: str) -> dict[str, list[str]]:
+    """What is asked of SLAKE's and VQA-RAD's images of a split, each question once."""
     return {
-        "SLAKE questions": sorted({row.question for row in slake_rows(data / "slake", "validate")}),
-        "VQA-RAD questions": sorted({row.question for row in vqa_rad_rows(data / "vqa-rad", "validate")}),
+        "SLAKE questions": sorted({row.question for row in slake_rows(data / "slake", split)}),
+        "VQA-RAD questions": sorted({row.question for row in vqa_rad_rows(data / "vqa-rad", split)}),
     }
+
+
+def radiology(data: Path, choosing: bool) -> list[Picture]:
+    """One half of the held-out radiology."""
+    pictures = described_pictures(data, "validate", per_set=2 * PER_SET, openstax=0)
+    return [one for one in pictures if one.dataset in RADIOLOGY and chooses(image_key(one.path)) == choosing]
 
 
 def measure_scope(search: Search, data: Path, embedder: Embedder, progress: Progress) -> dict[str, Any]:
     """Questions and images apart."""
-    asked = questions(data)
+    asked = questions(data, "validate")
     texts = {
         name: [
             values_of_text(search, text, vector)
@@ -70,10 +77,10 @@ def measure_scope(search: Search, data: Path, embedder: Embedder, progress: Prog
         for name, group in {**asked, "out of scope": list(OUT_OF_SCOPE_TEXTS)}.items()
     }
     progress("scope", 1, 2)
-    held_out = described_pictures(data, "validate", per_set=PER_SET, openstax=0)
+    others = described_pictures(data, "validate", per_set=PER_SET, openstax=0)
     groups = {
-        "radiology": [Image.open(one.path) for one in held_out if one.dataset in RADIOLOGY],
-        "knee, skin, blood": [Image.open(one.path) for one in held_out if one.dataset in OTHERS],
+        "radiology": [Image.open(one.path) for one in radiology(data, choosing=False)],
+        "knee, skin, blood": [Image.open(one.path) for one in others if one.dataset in OTHERS],
         "photographs, drawings": [Image.open(path) for path in package_pictures()],
         "nonsense": nonsense(NONSENSE_SEED, NONSENSE),
     }

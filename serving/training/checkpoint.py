@@ -10,7 +10,7 @@ import torch
 import typer
 
 
-def save_whole(path: Path, write: Callable[[Path], None]) -> None:
+def save_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Written aside and renamed: a kill in the middle leaves the one before."""
     aside = path.with_name(f".{path.name}.tmp")
     write(aside)

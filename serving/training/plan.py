@@ -54,7 +54,7 @@ class Encoder:
         # As the original: prompt and answer are one text. Where a token would join the two, the prompt is what counts,
         # since it is all that a question brings.
         answer = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._ids(row.answer)
-        begin: int = self.tokenizer.bos_token_id  # type: ignore[assignment]
+        begin: int = self.tokenizer.bos_token_id
         tokens = [begin, *prompt, *answer, self.stop_token_id]
         return Segment(tokens[: self.max_tokens], min(1 + len(prompt), self.max_tokens - 1))
 

@@ -117,9 +117,9 @@ class Rates(_Strict):
 class Decay(_Strict):
     """AdamW's weight decay by part."""
 
-    tower: float = Field(0.0, ge=0)
-    projector: float = Field(0.0, ge=0)
-    llm: float = Field(0.0, ge=0)
+    tower: float = Field(default=0.0, ge=0)
+    projector: float = Field(default=0.0, ge=0)
+    llm: float = Field(default=0.0, ge=0)
 
 
 class TextTie(_Strict):

@@ -227,7 +227,8 @@ def train(recipe: TowerRecipe, data: Path, folder: Path) -> None:
                 "step": done,
             }
             checkpoint.save(folder / "checkpoint.pt", state)
-            weights = {name: tensor.contiguous() for name, tensor in average.module.tower.state_dict().items()}
+            averaged: Any = average.module
+            weights = {name: tensor.contiguous() for name, tensor in averaged.tower.state_dict().items()}
             checkpoint.save_whole(folder / "tower.safetensors", lambda path: save_file(weights, path))  # noqa: B023
 
 

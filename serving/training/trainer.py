@@ -85,7 +85,7 @@ class MedVInTTrainer(Trainer):
         better = super()._determine_best_metric(metrics, trial)
         if better and self.args.should_save:
             kept = {name: tensor.cpu().contiguous() for name, tensor in self.kept().items()}
-            save_whole(Path(self.args.output_dir) / BEST, lambda path: save_file(kept, path))
+            save_whole(Path(str(self.args.output_dir)) / BEST, lambda path: save_file(kept, path))
         return better
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, torch.Tensor] | None = None) -> None:
@@ -190,8 +190,8 @@ def make_trainer(
         model=trained,
         args=arguments,
         train_dataset=plan,
-        eval_dataset=validation or None,  # type: ignore[arg-type]
-        data_collator=collator,  # type: ignore[arg-type]
+        eval_dataset=validation or None,
+        data_collator=collator,
         compute_metrics=exact_match,
         callbacks=[average] if average else [],
     )

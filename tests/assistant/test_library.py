@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
 from assistant import figure_cards, library_html
 from assistant.app import create_app
@@ -15,7 +16,8 @@ from assistant.figure_search import FigureSearch
 from assistant.library import FigurePage, Library, Query, Results
 from assistant.library_jobs import Jobs
 from assistant.library_overview import overview
-from assistant.library_words import STOPPED
+from assistant.library_session import LibrarySession
+from assistant.library_words import NO_FIGURES, STOPPED
 from assistant.pace import Pace
 from assistant.pages import header
 from assistant.settings import Settings
@@ -127,9 +129,19 @@ def test_what_was_added_is_found_by_words_and_by_image(library):
     assert "data:image/jpeg;base64," in shown
 
 
+def test_more_like_a_figure_is_within_the_filters_and_says_what_it_is_like(library):
+    hit = library.find(Query("axial CT of the head"), Filters()).hits[0]
+    query = Query(figure=library.figure(hit.figure.figure_id))
+    modalities = {found.figure.modality for found in library.find(query, Filters()).hits}
+    assert "MRI" in modalities and hit.figure.modality not in modalities
+    found = library.find(query, Filters(modalities=frozenset({"MRI"})))
+    assert {found.figure.modality for found in found.hits} == {"MRI"}
+    assert f'figure like <a href="?figure=own%2F{hit.figure.graphic}' in library_html.results(found, library.picture)
+
+
 def test_nothing_is_found_outside_the_filters_and_that_is_said(library):
     found = library.find(Query("axial CT of the head"), Filters(modalities=frozenset({"mammography"})))
-    assert "Nothing in the index is similar" in library_html.results(found, figure_cards.no_pictures)
+    assert "within these filters" in library_html.results(found, figure_cards.no_pictures)
 
 
 @pytest.mark.parametrize(
@@ -144,10 +156,26 @@ def test_a_figure_has_a_page_with_similar_ones(library):
     page = library.figure_page(hit.figure.figure_id)
     assert page.figure == hit.figure
     assert hit.figure.figure_id not in {similar.figure.figure_id for similar in page.similar}
-    shown = library_html.figure_page(page, figure_cards.no_pictures)
+    shown = library_html.figure_page(page, library.picture, library.large_picture)
+    assert 'src="../pictures?figure=own%2F' in shown
     for part in ("CC BY 4.0", "2021", "copy attribution", hit.figure.caption):
         assert part in shown
     assert library.figure_page("own/nothing") is None
+
+
+def test_a_figures_page_names_the_same_picture_elsewhere(tmp_path):
+    folder = make_folder(tmp_path / "sent", faults=False)
+    with Image.open(EXAMPLES / "ct-head.png") as picture:
+        picture.convert("RGB").save(folder / "again.jpg", quality=95)
+    with (folder / "table.csv").open("a") as table:
+        table.write("again.jpg,The same slice of the head in another file.,CC0,2021\n")
+    library = open_library(tmp_path)
+    library.add(library.preview(sorted(folder.iterdir()))).wait()
+    hit = library.find(Query("axial CT of the head"), Filters()).hits[0]
+    page = library.figure_page(hit.figure.figure_id)
+    assert {figure.license for figure in (page.figure, *page.also)} == {"CC BY 4.0", "CC0"}
+    assert hit.also == tuple(page.also)
+    assert "The same figure" in library_html.figure_page(page, library.picture, library.large_picture)
 
 
 def test_the_overview_counts_by_corpus(library):
@@ -158,7 +186,7 @@ def test_the_overview_counts_by_corpus(library):
 
 def test_without_an_index_every_part_says_so(tmp_path):
     library = open_library(tmp_path)
-    assert "medvint index build" in library.find(Query("effusion"), Filters()).problem
+    assert library.find(Query("effusion"), Filters()).problem == NO_FIGURES
     with pytest.raises(IndexMissingError):
         library.overview()
 
@@ -166,12 +194,38 @@ def test_without_an_index_every_part_says_so(tmp_path):
 def test_a_deleted_corpus_and_its_copies_are_gone(tmp_path):
     library = open_library(tmp_path)
     library.add(library.preview([make_zip(tmp_path / "sent" / "lecture.zip", faults=False)])).wait()
+    assert library.find(Query("axial CT of the head"), Filters()).hits
     job = library.delete("own")
     job.wait()
     assert (job.state, job.told()) == ("done", "3 figures deleted from the index.")
     assert not list((tmp_path / "corpora").glob("own/*"))
     assert not list((tmp_path / "index" / "thumbnails").rglob("*.jpg"))
-    assert not library.find(Query("axial CT of the head"), Filters()).hits
+    assert library.find(Query("axial CT of the head"), Filters()).problem == NO_FIGURES
+    assert library.stage()
+
+
+def test_a_name_that_is_no_corpus_deletes_nothing(own):
+    library = open_library(own)
+    for name in ("../corpora", "..", "", "nonsense"):
+        job = library.delete(name)
+        job.wait()
+        assert job.told() == "0 figures deleted from the index."
+    assert library.overview().figures == len(CAPTIONS)
+    assert list((own / "corpora").glob("own/*"))
+
+
+async def test_another_upload_takes_the_place_of_the_last_one(tmp_path):
+    settings = Settings(data_dir=tmp_path)
+    session = LibrarySession(Library(FigureSearch(settings), settings), settings)
+    previews = []
+    for name in ("first", "second"):
+        file = make_zip(tmp_path / name / "lecture.zip")
+        shown = [shown async for shown in session.look_at(str(file), previews[-1] if previews else None)]
+        assert "reading what you sent" in shown[0][0]
+        previews.append(shown[-1][1])
+    assert [found.file.exists() for found in previews] == [False, True]
+    await session.discard(previews[-1])
+    assert not previews[-1].file.exists()
 
 
 def test_another_process_that_writes_is_told_in_a_sentence(tmp_path):
@@ -250,10 +304,12 @@ def test_what_a_corpus_wrote_cannot_become_markup():
         description=SCRIPT, findings=(SCRIPT,), article_url=f'https://x/"{SCRIPT}', source=SCRIPT, image_path="/x.png",
     )  # fmt: skip
     hit = Hit(hostile, 0.5, 1, ("text",), also=(hostile,))
-    shown = library_html.results(Results(Query(SCRIPT), [hit]), lambda shown: "https://example.org/a.jpg")
-    shown += library_html.figure_page(
-        FigurePage(hostile, (hostile,), (hit,)), lambda shown: "https://example.org/a.jpg"
-    )
+
+    def elsewhere(_: Figure) -> str:
+        return "https://example.org/a.jpg"
+
+    shown = library_html.results(Results(Query(SCRIPT), [hit]), elsewhere)
+    shown += library_html.figure_page(FigurePage(hostile, (hostile,), (hit,)), elsewhere, elsewhere)
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
     # "/x.png" would tell where things lie on this machine.
@@ -291,16 +347,21 @@ async def test_search_over_rest(client):
     assert first["figure"]["caption"] == CAPTIONS["ct-head.png"]
     assert {"score", "rank", "found_by", "relevance", "also"} <= set(first)
     assert "image_path" not in answer.text
-    picture = await client.get(first["figure"]["thumbnail"])
-    assert picture.headers["content-type"] == "image/jpeg"
-    assert picture.content.startswith(b"\xff\xd8")
+    small = await client.get(first["figure"]["thumbnail"])
+    large = await client.get("/pictures", params={"figure": first["figure"]["figure_id"]})
+    for picture in (small, large):
+        assert picture.headers["content-type"] == "image/jpeg"
+        assert picture.content.startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize(
     ("data", "captions"),
     [
         ({"text": "quarterly earnings of a shipping company"}, []),
-        ({"text": "head", "modality": ["CT", "X-ray"], "year_from": "2020"}, [CAPTIONS["ct-head.png"]]),
+        (
+            {"text": "head", "modality": ["ct", "x-RAY"], "licence": "cc-by", "year_from": "2020"},
+            [CAPTIONS["ct-head.png"]],
+        ),
         ({"text": "CT of the head", "corpus": "roco"}, []),
         ({"text": "CT of the head", "year_to": "2020"}, []),
     ],
@@ -320,6 +381,7 @@ async def test_filters_and_nothing_similar_over_rest(client, data, captions):
         {"data": {"text": "CT", "k": "9999999999999999999999"}},
         {"data": {"text": "CT", "k": "many"}},
         {"data": {"text": "CT", "year_from": "-4"}},
+        {"data": {"text": "CT", "licence": "all rights"}},
         {"data": {"image": "text"}},
         {"files": {"modality": ("q.txt", b"CT"), "text": (None, b"CT")}},
         {"files": {"image": ("x.png", b"hello")}},
@@ -342,8 +404,9 @@ async def test_a_search_without_an_index_says_how_to_get_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["own/nothing", "../../lock", "/etc/passwd", "..", "", "a\x00b"])
-async def test_only_the_indexs_own_pictures_are_served(client, name):
-    answer = await client.get("/thumbnails", params={"figure": name})
+@pytest.mark.parametrize("address", ["/thumbnails", "/pictures"])
+async def test_only_the_indexs_own_pictures_are_served(client, address, name):
+    answer = await client.get(address, params={"figure": name})
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "not_found"
 

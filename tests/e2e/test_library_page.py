@@ -35,7 +35,7 @@ def test_search_a_figure_and_an_own_corpus(library: Page, web_server, tmp_path):
     library.on("request", lambda request: asked.append(request.url))
     expect(library.locator("#pages [aria-current]")).to_have_text("Library")
 
-    find(library, "brain tumour on MRI")
+    library.get_by_role("button", name="brain tumour on MRI").click()
     expect(library.locator("#results")).to_contain_text("brain tumour on MRI")
     expect(library.locator(CARDS).first).to_contain_text(re.compile(r"CC(0| BY)"))
     library.locator(f"{CARDS} h3 a").first.click()
@@ -58,11 +58,24 @@ def test_search_a_figure_and_an_own_corpus(library: Page, web_server, tmp_path):
     expect(opened).to_have_count(0)
     library.goto(address)
     expect(opened.locator("h2")).to_have_text(heading)
+    opened.locator("[data-like]").click()
+    expect(library.locator("#results [role=status]")).to_contain_text(f"like {heading}")
+
+    # A filter narrows what is shown.
+    library.locator("#filters button").first.click()
+    library.get_by_label("Modality").first.click()
+    library.get_by_role("option", name="MRI", exact=True).click()
+    expect(library.locator(f"{CARDS} .facets").first).to_contain_text("MRI")
+    library.get_by_label("Year from").fill("2999")
+    expect(library.locator("#results")).to_contain_text("within these filters")
+    library.reload()
 
     # Own figures: what would be left out is said first.
     library.get_by_role("tab", name="Corpora").click()
     expect(library.locator("#overview")).to_contain_text("1 corpus")
-    library.set_input_files("#choose-zip", str(make_zip(tmp_path / "lecture.zip")))
+    with library.expect_file_chooser() as chooser:
+        library.locator("#choose-zip").click()
+    chooser.value.set_files(make_zip(tmp_path / "lecture.zip"))
     expect(library.locator("#preview")).to_contain_text(f"{LEFT_OUT} rows would be left out")
     library.locator("#add").click()
     try:

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assistant.cli import app
-from tests.own_figures import CAPTIONS, EXAMPLES, LEFT_OUT, make_folder
+from tests.own_figures import CAPTIONS, EXAMPLES, LEFT_OUT, make_folder, make_zip
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
@@ -52,21 +52,26 @@ def test_the_corpora_are_listed():
 
 def test_an_index_from_building_to_deleting(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
-    report = told("build", "own", "--path", make_folder(tmp_path / "figures"), data_dir=first)
+    lecture = make_zip(tmp_path / "lecture.zip")
+    report = told("build", "own", "--path", lecture, data_dir=first)
     assert (report["added"], report["total"], sum(report["skipped"].values())) == (3, 3, LEFT_OUT)
-    assert told("build", "own", "--path", tmp_path / "figures", data_dir=first)["already_there"] == 3
+    assert told("build", "own", "--path", lecture, data_dir=first)["already_there"] == 3
 
     assert told("stats", data_dir=first)["figures"] == 3
     assert "CC BY 4.0 3" in run("stats", data_dir=first).stdout
     assert run("verify", data_dir=first).stdout.strip() == "The index is whole."
 
-    hit = told("search", "axial CT of the head", "--modality", "CT", data_dir=first)[0]
+    hit = told("search", "axial CT of the head", "--modality", "ct", data_dir=first)[0]
     assert hit["figure"]["caption"] == CAPTIONS["ct-head.png"]
     by_image = run("search", "--image", EXAMPLES / "mri-brain.png", "-k", 1, data_dir=first).stdout
     assert CAPTIONS["mri-brain.png"] in by_image and "CC BY 4.0" in by_image
     assert told("search", "head", "--year-to", 2000, data_dir=first) == []
     like = told("search", "--like", hit["figure"]["figure_id"], data_dir=first)
     assert hit["figure"]["figure_id"] not in [found["figure"]["figure_id"] for found in like]
+    limited = told("search", "--like", hit["figure"]["figure_id"], "--modality", "MRI", data_dir=first)
+    assert {found["figure"]["modality"] for found in limited} == {"MRI"}
+    refused = run("search", "head", "--modality", "sonar", data_dir=first, status=1).stderr
+    assert 'has the modality "sonar"; there are: CT, MRI' in refused
 
     file = tmp_path / "figures.tar"
     assert told("export", file, data_dir=first)["bytes"] > 0
@@ -78,7 +83,9 @@ def test_an_index_from_building_to_deleting(tmp_path):
 
     assert told("delete", "--figure", hit["figure"]["figure_id"], "--yes", data_dir=first) == {"deleted": 1}
     assert told("stats", data_dir=first)["figures"] == 2
+    assert list((first / "corpora" / "own").iterdir())
     assert "2 figures deleted" in run("delete", "--corpus", "own", "--yes", data_dir=first).stdout
+    assert not (first / "corpora" / "own").exists() and lecture.exists()
 
 
 def test_damage_is_found(tmp_path):

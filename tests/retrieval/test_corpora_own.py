@@ -42,6 +42,12 @@ def test_a_row_of_an_own_table_becomes_a_figure(own):
     assert (report.rows, report.figures) == (1, 1)
 
 
+def test_an_image_is_found_by_its_name_where_a_browser_dropped_its_folder(own):
+    (own / "images" / "a.png").rename(own / "a.png")
+    (figure,) = read_own(own)
+    assert figure.image_path == str(own / "a.png")
+
+
 @pytest.mark.parametrize(
     "table",
     [

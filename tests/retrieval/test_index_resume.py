@@ -104,6 +104,17 @@ def test_stopped_by_its_progress_it_goes_on(tmp_path, own, uninterrupted, monkey
     assert contents(tmp_path) == uninterrupted
 
 
+def test_stopped_within_a_batch_keeps_what_was_embedded(tmp_path, own):
+    def progress(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("embed", 2 * build.IMAGE_STEP):
+            raise StopError
+
+    with pytest.raises(StopError):
+        build_index("own", tmp_path, own, progress=progress, embedder=CheapEmbedder())
+    report = build_index("own", tmp_path, own, embedder=CheapEmbedder())
+    assert (report.already_there, report.total) == (2 * build.IMAGE_STEP, FIGURES)
+
+
 def test_killed_between_a_reworded_figure_and_its_old_row_the_old_row_goes(tmp_path, own):
     """The newer shard is there already, the older row is not dropped yet."""
     embedder, store = CheapEmbedder(), Store(tmp_path / "index")

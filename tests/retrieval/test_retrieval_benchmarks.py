@@ -10,8 +10,8 @@ from retrieval.benchmarks import cost, growing, scale, speed, web
 from retrieval.benchmarks.common import K, Source, in_turn, read
 from retrieval.benchmarks.vectors import Clustered, nearest
 from retrieval.corpora.sample import SAMPLE
-from retrieval.embedders import DemoEmbedder
 from serving.benchmarks.measuring import BenchmarkError
+from tests.retrieval.cheap_index import CheapEmbedder
 from tests.retrieval.conftest import CAPTIONS, make_figure
 
 FIGURES = [make_figure(number, caption) for number, caption in enumerate(CAPTIONS)]
@@ -70,7 +70,7 @@ def test_a_fill_that_was_cut_off_goes_on_and_is_measured_beside_a_smaller_one(tm
         assert grown[size][1].recall >= 0.99
         assert grown[size][1].disk > vectors.count * vectors.dim * 4
     rows = scale.rows(grown)
-    assert len(rows) == 7 + 7 + 5
+    assert len(rows) == 8 + 8 + 5
     assert all(row.met is not False for row in rows)
     with pytest.raises(BenchmarkError, match="600 of 100"):
         growing.fill(tmp_path / "600", Clustered(100), FIGURES)
@@ -78,14 +78,15 @@ def test_a_fill_that_was_cut_off_goes_on_and_is_measured_beside_a_smaller_one(tm
 
 def test_cost_is_arithmetic_on_what_was_measured(tmp_path):
     kept = cost.Stored(1000, disk=4000, memory=2000, inserts_per_s=1000, parquet=1464)
-    told = cost.text(3_600_000, cost.Rates(texts_per_s=1000, images_per_s=100), kept)
-    for value in ("| 1.0 h |", "| 10.0 h |", "| 2.0 h |", "| 28.8 GB |", "| 14.4 GB |", "| 10.8 GB |"):
+    told = cost.text(3_600_000, cost.Rates(texts_per_s=1000, images_per_s=100, pictures_per_s=200), kept)
+    for value in ("| 1.0 h |", "| 10.0 h |", "| 5.0 h |", "| 2.0 h |", "| 28.8 GB |", "| 14.4 GB |", "| 10.8 GB |"):
         assert value in told
-    file = tmp_path / "retrieval.json"
     with pytest.raises(BenchmarkError, match=r"retrieval\.benchmarks"):
-        cost.read_stored(file)
-    file.write_text(json.dumps({"stored": vars(kept)}))
-    assert cost.read_stored(file) == kept
+        cost.stored(tmp_path)
+    (tmp_path / "speed.json").write_text('{"parquet_bytes_per_figure": 1464}')
+    sizes = {size: {"filled": {"last_rate": size}, "measured": {"disk": 4e6, "memory": 2e6}} for size in (10, 1000)}
+    (tmp_path / "scale.json").write_text(json.dumps({"sizes": sizes}))
+    assert cost.stored(tmp_path) == kept
 
 
 def test_building_and_searching_are_measured_over_a_small_sample(tmp_path):
@@ -93,7 +94,7 @@ def test_building_and_searching_are_measured_over_a_small_sample(tmp_path):
     file.write_text("\n".join(SAMPLE.read_text(encoding="utf-8").splitlines()[:24]), encoding="utf-8")
     source = Source("sample", file)
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
-    rows = speed.rows(source, [image], tmp_path, DemoEmbedder(), queries=3)
+    rows = speed.rows(source, [image], tmp_path, CheapEmbedder(), queries=3)
     assert len(rows) == 5
     assert all(row.measured > 0 and row.reference > 0 for row in rows)
     assert rows[0].detail["figures"] == len(read(source)) == 24

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ from retrieval.evaluation import __main__ as command
 from retrieval.evaluation.agreement import Shown, measure_agreement
 from retrieval.evaluation.calibrate import reliability, roco_concepts
 from retrieval.evaluation.captions import Captions
+from retrieval.evaluation.choose import floors_of
+from retrieval.evaluation.exact import ExactIndex, measure_exact
 from retrieval.evaluation.findings import finding_pattern
-from retrieval.evaluation.known_item import measure_known_items
+from retrieval.evaluation.halves import image_key
+from retrieval.evaluation.known_item import measure_known_items, sample_rows
 from retrieval.evaluation.page import write_page
 from retrieval.evaluation.parts import Parts
 from retrieval.evaluation.queries import paraphrase, some_words, two_thirds
 from retrieval.evaluation.scope import curve, package_pictures, rejected_at
+from retrieval.relevance import load_tuning
 from tests.retrieval.conftest import make_figure
 from tests.retrieval.search_index import AxisEmbedder, axis_search, picture
 
@@ -69,7 +74,7 @@ def test_queries_are_parts_of_the_caption():
 
 def test_known_items_are_found_and_every_way_is_counted(search, captions):
     report = measure_known_items(search, captions, AxisEmbedder(), 5, 1, quiet)
-    assert report["queries"] == len(CAPTIONS)
+    assert 0 < report["queries"] == len(sample_rows(captions, 5, 1))
     ways = report["forms"]["two thirds"]["ways"]
     assert {"words in common", "BM25", "text", "reciprocal rank", "as the product"} <= ways.keys()
     assert ways["BM25"]["recall@1"]["value"] == 100
@@ -156,7 +161,8 @@ def test_pictures_that_do_not_belong_are_there_to_be_tried():
 def test_the_report_is_one_page_without_links_to_elsewhere(search, captions, tmp_path):
     span = {"value": 50.0, "low": 40.0, "high": 60.0}
     way = {"n": 1, "captions_per_query": 8.0, "modality": span, "region": span, "finding": None, "n_finding": 0}
-    agreement = {"captions": 5, "k": 8, "images": 1, "ways": {"image, as the product": way}, "by_modality": {"CT": way}}
+    ways = {name: way | {"finding": span} for name in ("image, as the product", "random of modality and region")}
+    agreement = {"captions": 5, "k": 8, "images": 1, "ways": ways, "by_modality": {"CT": way}}
     scope = {
         "n": {"in": 4, "out": 5},
         "belongs": ["in"],
@@ -175,6 +181,7 @@ def test_the_report_is_one_page_without_links_to_elsewhere(search, captions, tmp
         "other_findings": agreement,
         "scope": {"texts": scope, "images": scope},
         "relevance": {"text": fitted},
+        "exact": {"k": 8, "n": {"images": 1}, "recall": {"images": {"search": span}}},
         "command": "python -m retrieval.evaluation",
         "made": {"embedder": "axes"},
     }
@@ -185,8 +192,50 @@ def test_the_report_is_one_page_without_links_to_elsewhere(search, captions, tmp
     assert page.count("<svg") >= 6
     assert "text &lt;b&gt;" in page
     assert not re.search(r"(?:src|href)=", page)
+
+
+def test_what_was_chosen_stands_beside_that_of_other_embedders(tmp_path):
     file = tmp_path / "relevance.json"
-    file.write_text(json.dumps({"axes": {"floors": {"text": 0.3}}}))
-    command.write_calibrations(search, report, file)
-    assert json.loads(file.read_text())["axes"]["floors"] == {"text": 0.3}
-    assert json.loads(file.read_text())["axes"]["calibrations"]["text"]["weights"] == {"text": 2.0}
+    file.write_text(json.dumps({"axes": {"floors": {"text": 0.1}}, "others": {"image_weight": 0.9}}))
+    command.write_tuning("axes", {"floors": {"text": 0.3}}, "python -m retrieval.evaluation --fit", file)
+    assert load_tuning("axes", file).floors == {"text": 0.3}
+    assert load_tuning("others", file).image_weight == 0.9
+
+
+@pytest.mark.parametrize(
+    ("belongs", "foreign", "floors"),
+    [
+        # The middle of the gap.
+        ({"text": [0.6, 0.8]}, {"text": [0.2, 0.3]}, {"text": 0.45}),
+        # Words alone let the last one through.
+        ({"text": [0.6, 0.2], "terms": [0.1, 0.9]}, {"text": [0.3, 0.1], "terms": [0.1, 0.3]}, None),
+    ],
+)
+def test_floors_part_what_belongs_from_the_rest(belongs, foreign, floors):
+    views = list(belongs)
+    inside, outside = (
+        [dict(zip(views, values, strict=True)) for values in zip(*some.values(), strict=True)]
+        for some in (belongs, foreign)
+    )
+    found = floors_of(inside, outside, views)
+    assert floors is None or found == pytest.approx(floors, abs=0.011)
+    assert all(any(one[view] >= found[view] for view in views) for one in inside)
+    assert not any(one[view] >= found[view] for view in views for one in outside)
+
+
+def test_the_halves_share_nothing(captions):
+    halves = [sample_rows(captions, 100, 1, choosing) for choosing in (True, False)]
+    assert sorted(halves[0] + halves[1]) == list(range(len(CAPTIONS)))
+    assert image_key(Path("xmlab1/source.jpg")) != image_key(Path("xmlab2/source.jpg"))
+
+
+def test_the_index_is_measured_against_exact_search(tmp_path):
+    figures = [make_figure(number, caption) for number, caption in enumerate([*CAPTIONS, *CAPTIONS[:3]])]
+    search = axis_search(tmp_path, figures)
+    vectors = AxisEmbedder().embed_texts(CAPTIONS)
+    report = measure_exact(search, ExactIndex(tmp_path), {"captions": vectors})
+    assert report["n"] == {"captions": len(CAPTIONS)}
+    assert {way: cells["value"] for way, cells in report["recall"]["captions"].items()} == {
+        "Chroma's query": 100,
+        "search": 100,
+    }

@@ -116,7 +116,12 @@ def test_what_is_missing_is_named(data, out):
         train(smallest("medvint-7b-choice").model_copy(update={"name": "other"}), data, out / "empty")
 
 
-VARIANT_NAMES = ("transformer-pmc-clip-8", "transformer-clip-12", "mlp-pmc-clip", "mlp-clip")
+VARIANT_NAMES = [
+    "transformer-pmc-clip-8",
+    "mlp-clip",
+    pytest.param("transformer-clip-12", marks=pytest.mark.slow),
+    pytest.param("mlp-pmc-clip", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("name", VARIANT_NAMES)

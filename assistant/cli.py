@@ -6,7 +6,7 @@ python -m assistant --help
 
 import typer
 
-from assistant.commands import ask, assemble, convert, evaluate, index, leaderboard, serve, train, up, web
+from assistant.commands import ask, assemble, convert, evaluate, index, leaderboard, serve, study, train, up, web
 from assistant.commands.errors import WordsGroup
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
+app.add_typer(study.app, name="study")
 app.command("convert")(convert.convert)
 app.command("assemble", hidden=True)(assemble.assemble)
 app.command("serve")(serve.serve)

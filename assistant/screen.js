@@ -25,7 +25,8 @@
 
   const askStatus = async () => {
     try {
-      const answer = await fetch("api/status", { cache: "no-store" });
+      const root = document.getElementById("model-line")?.dataset.root ?? "";
+      const answer = await fetch(`${root}api/status`, { cache: "no-store" });
       const { model, index } = await answer.json();
       if (!model.ready) showStatus("the model is starting or has stopped; the conversation is kept", "problem");
       else if (!index.ready) showStatus(`${model.name}, without figures: ${index.problem}`, "problem");
@@ -63,6 +64,11 @@
       button.textContent = "copied";
       setTimeout(() => (button.textContent = "copy attribution"), 2000);
     }
+  }, true);
+
+  // A picture that is gone leaves its card as one without.
+  document.addEventListener("error", (event) => {
+    if (event.target instanceof Element && event.target.matches("img.thumb")) event.target.remove();
   }, true);
 
   const start = () => {

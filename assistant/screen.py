@@ -1,6 +1,5 @@
 """The chat screen: Gradio's parts and their wiring. What happens is in `session`, what is shown in `render`."""
 
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -8,14 +7,10 @@ import gradio as gr
 from assistant import render
 from assistant.chat import Assistant
 from assistant.example_questions import Example
+from assistant.pages import STUDY_AID, header
 from assistant.session import Session
 from assistant.settings import Settings
 
-FOLDER = Path(__file__).parent
-STUDY_AID = "Study aid. Not for diagnosis. Answers can be wrong; check them against the sources."
-DEMO = (
-    "Small demonstration model: it names modality, region and common findings in radiology images, and is often wrong."
-)
 CANNOT = "It cannot measure, compare with earlier images, or judge a real patient's case."
 HOUR_S = 3600
 CONCURRENT_TURNS = 16
@@ -32,7 +27,7 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
     ) as screen:
         turns = gr.State([])
         with gr.Row(elem_id="top"):
-            gr.HTML(_header(settings), elem_id="header")
+            gr.HTML(header("Chat", settings), elem_id="header")
             new_chat = gr.Button("New chat", elem_id="new-chat", size="sm", scale=0, min_width=96)
         with gr.Row(elem_id="main", equal_height=False):
             with gr.Column(scale=3, elem_id="chat-column", min_width=320):
@@ -79,17 +74,6 @@ def build_screen(assistant: Assistant, settings: Settings, examples: list[Exampl
         chatbot.clear(session.start_again, None, outputs, queue=False, **quiet)
         new_chat.click(session.start_again, None, outputs, queue=False, **quiet)
     return screen
-
-
-def _header(settings: Settings) -> str:
-    is_demo = "true" if settings.is_demo else "false"
-    return (
-        '<div class="title"><h1>MedVInT assistant</h1>'
-        f'<p id="model-line" data-demo="{is_demo}" data-demo-text="{DEMO}">'
-        '<span id="status" role="status" class="waiting">asking for the model</span>'
-        f'<span id="demo-note">{DEMO if settings.is_demo else ""}</span></p></div>'
-        '<button type="button" id="theme-toggle" aria-label="Switch between light and dark">light / dark</button>'
-    )
 
 
 def _invitation(settings: Settings) -> str:

@@ -9,6 +9,7 @@ Before a commitment nothing leaves but a `PublicItem`, its picture and its hints
 
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,13 +31,8 @@ ANSWER_FIRST = "Answer first, or give up."
 
 
 def open_gate(data_dir: Path) -> "Gate":
-    """The gate over the packs and the log under a data folder; the drawn pack is made if there is none yet."""
-    from assistant.study.sources import import_pack
-
-    shelf = Shelf(data_dir / "study" / "packs")
-    if not shelf.names():
-        import_pack(shelf.folder, "phantoms")
-    return Gate(shelf, Log(data_dir / "study" / "study.db"))
+    """The gate over the packs and the log under a data folder."""
+    return Gate(Shelf(data_dir / "study" / "packs"), Log(data_dir / "study" / "study.db"))
 
 
 class Gate:
@@ -46,6 +42,15 @@ class Gate:
         self.shelf = shelf
         self.log = log
         self._clock = clock
+        self._drawing = threading.Lock()
+
+    def stock(self) -> None:
+        """Draw the pack that needs nothing, where there is none at all; takes seconds, once."""
+        from assistant.study.sources import import_pack
+
+        with self._drawing:
+            if not self.shelf.names():
+                import_pack(self.shelf.folder, "phantoms")
 
     def next(self, learner: str, mode: Mode = "practise", packs: Sequence[str] = ()) -> PublicItem:
         """The next question; the same one again as long as it is not answered.
@@ -57,6 +62,7 @@ class Gate:
             raise StudyError(f"There is no exercise {mode!r}. There are: {', '.join(MODES)}.")
         if served := self.log.open_attempt(learner, mode):
             return self._public(served)
+        self.stock()
         attempts = self.log.attempts(learner)
         draw = random.Random(f"{learner}/{len(attempts)}/{self.log.secret()}")  # noqa: S311
         stopped = self.log.stopped()

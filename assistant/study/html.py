@@ -25,9 +25,9 @@ def question(item: PublicItem) -> str:
     how = f"<p class=small>{escape(texts.CLICK)}</p>" if item.kind == "place" else ""
     hints = "".join(f"<li>{escape(hint)}</li>" for hint in item.hints)
     return (
-        f'<article class="study-question" data-kind="{item.kind}">{_picture(item.attempt_id, item.alt, item.kind)}'
+        f'<article class="study-question" data-kind="{item.kind}">'
         f'<p class="stem"><span class="number">{item.number}.</span> {escape(item.stem)}</p>{how}'
-        f"{f'<ul class=hints>{hints}</ul>' if hints else ''}</article>"
+        f"{f'<ul class=hints>{hints}</ul>' if hints else ''}{_picture(item.attempt_id, item.alt, item.kind)}</article>"
     )
 
 

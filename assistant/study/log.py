@@ -60,6 +60,8 @@ class Log:
         self.path = path
         with self._open() as db:
             db.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
+            db.execute("INSERT OR IGNORE INTO told VALUES ('secret', ?)", (secrets.token_hex(32),))
+            self._secret = str(db.execute("SELECT value FROM told WHERE name = 'secret'").fetchone()[0])
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -74,9 +76,7 @@ class Log:
 
     def secret(self) -> str:
         """A secret of this installation that outlives restarts."""
-        with self._open() as db:
-            db.execute("INSERT OR IGNORE INTO told VALUES ('secret', ?)", (secrets.token_hex(32),))
-            return str(db.execute("SELECT value FROM told WHERE name = 'secret'").fetchone()[0])
+        return self._secret
 
     def serve(self, learner: str, mode: Mode, item: Item) -> Served:
         """A new attempt, which nobody can guess."""

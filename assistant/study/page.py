@@ -15,6 +15,7 @@ from assistant.study.session import StudySession
 
 # Where the learner clicked is on the page and nowhere else until it is committed.
 POINT = "(learner, attempt, point, ...rest) => [learner, attempt, window.studyPoint(), ...rest]"
+FORGET = "(...all) => { window.studyForget(); return all; }"
 TO_REVEAL = "() => setTimeout(() => document.querySelector('.study-reveal')?.focus(), 50)"
 
 
@@ -30,12 +31,15 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
             gr.HTML(header("Study", settings), elem_id="header")
         with gr.Tabs(elem_id="study"):
             with gr.Tab(texts.TABS["practise"]):
-                home = gr.HTML(f"<p class=stage>{texts.DRAWING}</p>", elem_id="study-home")
-                packs = gr.Dropdown([], multiselect=True, label=texts.PACKS, elem_id="study-packs")
-                _exercise(session, "practise", learner, packs, quiet)
+                with gr.Column() as intro:
+                    home = gr.HTML(f"<p class=stage>{texts.DRAWING}</p>", elem_id="study-home")
+                    packs = gr.Dropdown(
+                        [], multiselect=True, label=texts.PACKS, info=texts.PACKS_INFO, elem_id="study-packs"
+                    )
+                _exercise(session, "practise", learner, intro, packs, quiet)
             for mode in ("look-alikes", "judge"):
                 with gr.Tab(texts.TABS[mode], render_children=True):
-                    _exercise(session, mode, learner, None, quiet)
+                    _exercise(session, mode, learner, None, None, quiet)
             with gr.Tab(texts.TABS["own"], render_children=True):
                 _own_image(session, quiet)
             with gr.Tab(texts.TABS["progress"], render_children=True) as tab:
@@ -47,16 +51,17 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
     return screen
 
 
-def _exercise(session: StudySession, mode: Mode, learner: Any, packs: Any, quiet: dict[str, Any]) -> None:
+def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs: Any, quiet: dict[str, Any]) -> None:
     """One exercise: a question, an answer with its certainty, and what that reveals."""
     name = mode.replace("-", "")
-    gr.HTML(f"<p>{texts.LEAD[mode]}</p>")
     attempt = gr.State("")
     point = gr.Textbox(visible=False)
-    start = gr.Button(texts.START, variant="primary", elem_id=f"{name}-start", scale=0, min_width=140)
+    with gr.Column() as lead:
+        gr.HTML(f"<p>{texts.LEAD[mode]}</p>")
+        start = gr.Button(texts.START, variant="primary", elem_id=f"{name}-start", scale=0, min_width=140)
     with gr.Row(elem_classes="study-main", equal_height=False):
         with gr.Column(scale=3, min_width=320):
-            question = gr.HTML(f"<p class=stage>{texts.NOT_STARTED}</p>", elem_id=f"{name}-question")
+            question = gr.HTML("", elem_id=f"{name}-question")
             reveal = gr.HTML("", elem_id=f"{name}-reveal")
         with gr.Column(scale=2, min_width=320):
             option = gr.Radio([], label=texts.OPTIONS, visible=False, elem_id=f"{name}-options")
@@ -89,9 +94,11 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, packs: Any, quiet
     of_mode = gr.State(mode)
     chosen = packs if packs is not None else gr.State([])
     for button in (start, on):
-        button.click(session.next, [learner, of_mode, chosen], shown, **quiet)
-    start.click(None, None, None, js="() => window.studyForget()", **quiet)
-    on.click(None, None, None, js="() => window.studyForget()", **quiet)
+        button.click(session.next, [learner, of_mode, chosen], shown, js=FORGET, **quiet)
+    # The picture is the largest thing on the screen: what stood above it has been read.
+    for part in (lead, intro):
+        if part is not None:
+            start.click(lambda: gr.update(visible=False), None, part, queue=False, **quiet)
     commit.click(session.commit, [learner, attempt, point, option, text, certainty], shown, js=POINT, **quiet).then(
         None, None, None, js=TO_REVEAL, **quiet
     )

@@ -97,9 +97,12 @@ def _ranked(
             break
     cards = replay(attempts)
     again, alike = _confident_errors(attempts), _look_alikes(attempts)
+    waiting = {attempt.skill_id for attempt in attempts[-CONFIDENT_ERROR_AFTER:] if _is_confident_error(attempt)}
     chance = {skill: draw.random() for skill in sorted(by_skill)}
 
     def urgency(skill: str) -> tuple[int, float]:
+        if skill in waiting:
+            return 5, chance[skill]
         if skill in again:
             return 0, again[skill]
         if skill in alike:

@@ -20,6 +20,7 @@ LEAD = {
     "(and options, explanation, side, boxes, skill), the images beside it.",
 }
 PACKS = "Packs"
+PACKS_INFO = "None chosen: all of them."
 NEXT = "Next question"
 START = "Start"
 COMMIT = "Commit"
@@ -39,7 +40,6 @@ MISTAKE_LABEL = "What is wrong with this question?"
 REPORTED = "Thank you. Two such reports stop the question."
 ASK = "Ask about this case"
 ASK_INFO = "The model answers; each sentence is set beside the key."
-NOT_STARTED = "Press Start: the first question comes at once."
 DRAWING = "drawing the first pack, a few seconds"
 ASKING = "asking the model"
 NO_EXPLANATION = "There is no sourced explanation for this item."

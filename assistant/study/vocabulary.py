@@ -77,7 +77,8 @@ CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
                  ("rings", "ring artefact"), ("wrap-around", "aliasing"), ("noise",), ("no artefact", "none"),
                  ("zipper",), ("susceptibility",)),
     "zone": tuple(
-        (f"{side} {level} zone",) for side in ("left", "right") for level in ("upper", "middle", "lower")
+        (f"{side} {level} zone", *(f"{side} {level}{more}" for more in ("", " lung", " lobe", " field", " third")))
+        for side in ("left", "right") for level in ("upper", "middle", "lower")
     ),
     "count": tuple((str(number),) for number in range(10)),
 }  # fmt: skip

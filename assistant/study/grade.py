@@ -53,7 +53,7 @@ def grade(gold: Gold, said: str) -> Graded:
     verdicts = [_compared(read(key), reading) for key in keys]
     if right := next((item for item in verdicts if item.outcome == "right"), None):
         return right
-    if _unknown(answer):
+    if _unknown(answer, keys):
         return NOT_GRADED
     # What is nearest to one of the key's names tells best what was wrong.
     wrong = [item for item in verdicts if item.outcome == "wrong"]
@@ -104,11 +104,13 @@ def _compared(key: Reading, said: Reading) -> Graded:
             continue
         if wanted == given:
             continue
-        if wanted or slot not in MAY_BE_ADDED:
+        if wanted or slot not in MAY_BE_ADDED or not (key.terms or key.denied):
             failed.append(slot)
         else:
             note = f"the {slot} is not checked: the source does not tell it"
     finding = _finding(key, said)
+    if finding == "same" and key.denials != said.denials and "negation" not in failed:
+        failed.append("negation")
     if finding == "other":
         failed.append("finding")
     if failed:
@@ -164,10 +166,17 @@ def _finding(key: Reading, said: Reading) -> str:
         return "same"
     if not given:
         return "unclear" if said.parts else "other"
-    places = words.PLACES | words.DEGREES
+    places = _places() | words.DEGREES
     if missing and not missing <= places and extra and not extra <= places:
         return "other"
-    return "other" if missing and extra and missing <= words.PLACES and extra <= words.PLACES else "unclear"
+    return "other" if missing and extra and missing <= _places() and extra <= _places() else "unclear"
+
+
+@lru_cache(maxsize=1)
+def _places() -> frozenset[str]:
+    """Terms that say where, the organs among them: of two places one is not the other."""
+    organs = (term for name in vocabulary.names("organ") for term in read(name).terms)
+    return words.PLACES | frozenset(organs)
 
 
 def _bound_otherwise(key: Reading, said: Reading) -> bool:
@@ -208,8 +217,10 @@ def known_words() -> frozenset[str]:
     )  # fmt: skip
 
 
-def _unknown(answer: str) -> bool:
-    return any(word not in known_words() and not _is_form(word) for word in _WORD.findall(answer))
+def _unknown(answer: str, keys: Iterable[str]) -> bool:
+    """Whether there is a word of which nothing is known: then it may say the same as the key."""
+    of_keys = {word for key in keys for word in _WORD.findall(plain(key))}
+    return any(word not in known_words() and word not in of_keys and not _is_form(word) for word in _WORD.findall(answer))
 
 
 def _is_form(word: str) -> bool:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import snowballstemmer
 
 from assistant.evidence import words
-from assistant.evidence.negation import read_polarity
+from assistant.evidence.negation import Polarities, read_polarity
 from assistant.evidence.tokens import Token, lower, tokens
 from assistant.study.vocabulary import spelled_out
 
@@ -26,7 +26,7 @@ _LEVELS = {
     "basilar": "basal", "anterior": "anterior", "front": "anterior", "posterior": "posterior", "back": "posterior",
     "medial": "medial", "lateral": "lateral", "proximal": "proximal", "distal": "distal", "above": "above",
     "below": "below", "under": "below", "beneath": "below", "cervical": "cervical", "thoracic spine": "thoracic",
-    "lumbar": "lumbar",
+    "lumbar": "lumbar", "center": "center", "central": "center", "midline": "center",
 }  # fmt: skip
 _UP, _DOWN, _LIKE = "more", "less", "equal"
 _POLAR = {
@@ -39,7 +39,7 @@ _PREFIXED = re.compile(r"(hyper|hypo|iso)-?(?=intens|dens|echo|attenu|vascul|luc
 _PREFIXES = {"hyper": _UP, "hypo": _DOWN, "iso": _LIKE}
 # What may be left out without saying anything else.
 SILENT = frozenset(
-    """a an the of in on at to is are was were be it its this that these those there and with image picture scan film
+    """images patients pictures scans films views regions sides parts areas sections slices planes finding a an the of in on at to is are was were be it its this that these those there and with image picture scan film
     seen shown showing visible view appears appear some or s as by for from located side sided region area part lobe's
     weighted weighting weight plane section slice patient patient's has have likely finding findings what which
     """.split()  # noqa: SIM905
@@ -54,6 +54,13 @@ _YES_NO = {
 _NOTHING = re.compile(
     r"(?:it is |is |looks |the image is )?(?:normal|unremarkable|healthy|nothing(?: abnormal)?|none"
     r"|no (?:abnormality|abnormalities|finding|findings|disease|pathology|abnormal findings?))"
+)
+_DENIAL = re.compile(
+    r"\b(?:no|not|non|without|absent|absence|none|neither|nor|never|lack|lacks|lacking|negative|free)\b|n't\b"
+)
+_OPEN = re.compile(
+    r"\b(?:possib\w+|probab\w+|suspect\w*|suspicious|suspicion|likely|unlikely|may|might|could|cannot|questionable"
+    r"|equivocal|versus|vs|differential|maybe|perhaps|exclude|rule out|consider)\b"
 )
 _stem = snowballstemmer.stemmer("english").stemWord
 
@@ -79,6 +86,8 @@ class Reading:
     reply: str = ""
     is_open: bool = False
     """Something is left open in it ("possible", "cannot be excluded")."""
+    denials: int = 0
+    """How many words deny something; how far each reaches is in the parts."""
 
     @property
     def terms(self) -> frozenset[str]:
@@ -114,13 +123,11 @@ def read(text: str) -> Reading:
         return Reading(said, (), "normal")
     polarities = read_polarity(said)
     found: list[Part] = []
-    is_open = False
     for start, end in _spans(said):
-        part, unclear = _part(said, start, end, polarities)
-        is_open |= unclear
+        part = _part(said, start, end, polarities)
         if part.terms or part.denied or part.slots:
             found.append(part)
-    return Reading(said, tuple(dict.fromkeys(found)), "", is_open)
+    return Reading(said, tuple(dict.fromkeys(found)), "", bool(_OPEN.search(said)), len(_DENIAL.findall(said)))
 
 
 def _spans(said: str) -> Iterator[tuple[int, int]]:
@@ -132,27 +139,22 @@ def _spans(said: str) -> Iterator[tuple[int, int]]:
     yield start, len(said)
 
 
-def _part(said: str, start: int, end: int, polarities: "object") -> tuple[Part, bool]:
+def _part(said: str, start: int, end: int, polarities: Polarities) -> Part:
     terms: set[str] = set()
     denied: set[str] = set()
     slots: dict[str, set[str]] = {}
-    unclear = False
     text = said[start:end]
     for match in _LEVEL_OF_SPINE.finditer(text):
         if match[0] not in ("t1", "t2"):
             slots.setdefault("level", set()).add(match[0])
             text = text[: match.start()] + " " * len(match[0]) + text[match.end() :]
     for token in tokens(text):
-        at = polarities.at(start + token.start)  # type: ignore[attr-defined]
-        if at == "unclear":
-            unclear = True
+        at = polarities.at(start + token.start)
         for slot, value in _slots_of(token):
             slots.setdefault(slot, set()).add(value)
         for term in _terms_of(token):
             (denied if at == "negated" else terms).add(term)
-    return Part(
-        frozenset(terms), frozenset(denied), {name: frozenset(values) for name, values in slots.items()}
-    ), unclear
+    return Part(frozenset(terms), frozenset(denied), {name: frozenset(values) for name, values in slots.items()})
 
 
 def _slots_of(token: Token) -> Iterator[tuple[str, str]]:
@@ -198,5 +200,5 @@ def _terms_of(token: Token) -> Iterator[str]:
                 continue
             yield term
     elif token.word not in SILENT and token.word not in words.NUMBER_WORDS and token.word not in _LEVELS:
-        if not re.fullmatch(r"no|not|without|non|none|nor", token.word):
+        if not _DENIAL.fullmatch(token.word):
             yield _stem(token.word)

@@ -114,8 +114,10 @@ def _share(chosen: Sequence[Attempt], is_so: Any) -> float | None:
 def promise(attempts: Sequence[Attempt]) -> dict[str, Any]:
     """The scheduler's own promise: recall that it predicted before each review, beside what came true."""
     predicted, came = [], []
-    for at, attempt in enumerate(attempts):
-        card = schedule.replay(attempts[:at]).get(attempt.skill_id) if schedule.rating(attempt) else None
+    cards: dict[str, Any] = {}
+    for attempt in attempts:
+        card = cards.get(attempt.skill_id) if schedule.rating(attempt) else None
+        schedule.advance(cards, attempt)
         if card is None:
             continue
         when = datetime.fromtimestamp(attempt.committed_at, UTC)

@@ -48,13 +48,18 @@ def replay(attempts: Iterable[Attempt], longest_days: int = 365) -> dict[str, Ca
     """Cards by skill. Only practice counts: a pair or the model's answer is another task."""
     cards: dict[str, Card] = {}
     for attempt in attempts:
-        rated = rating(attempt)
-        if attempt.mode != "practise" or rated is None:
-            continue
-        at = datetime.fromtimestamp(attempt.committed_at, UTC)
-        card = cards.get(attempt.skill_id) or Card(card_id=len(cards) + 1, due=at)
-        cards[attempt.skill_id], _ = scheduler(longest_days).review_card(card, rated, at)
+        advance(cards, attempt, longest_days)
     return cards
+
+
+def advance(cards: dict[str, Card], attempt: Attempt, longest_days: int = 365) -> None:
+    """One step of a replay."""
+    rated = rating(attempt)
+    if attempt.mode != "practise" or rated is None:
+        return
+    at = datetime.fromtimestamp(attempt.committed_at, UTC)
+    card = cards.get(attempt.skill_id) or Card(card_id=len(cards) + 1, due=at)
+    cards[attempt.skill_id], _ = scheduler(longest_days).review_card(card, rated, at)
 
 
 def predicted_recall(card: Card, at: datetime) -> float:
@@ -68,14 +73,20 @@ def due_today(cards: Mapping[str, Card], now: datetime) -> list[str]:
     return sorted((skill for skill, card in cards.items() if card.due < end), key=lambda skill: cards[skill].due)
 
 
-def choose(items: Sequence[Item], attempts: Sequence[Attempt], now: datetime, draw: random.Random) -> Item | None:
-    """The next item for a learner with these attempts; None where there are no items."""
+def choose(
+    items: Sequence[Item],
+    attempts: Sequence[Attempt],
+    now: datetime,
+    draw: random.Random,
+    cards: Mapping[str, Card] | None = None,
+) -> Item | None:
+    """The next item for a learner with these attempts; None where there are no items. `cards` are their replay."""
     by_skill: dict[str, list[Item]] = {}
     for item in items:
         by_skill.setdefault(item.skill.skill_id, []).append(item)
     if not by_skill:
         return None
-    skills = _ranked(by_skill, attempts, now, draw)
+    skills = _ranked(by_skill, attempts, now, draw, replay(attempts) if cards is None else cards)
     if draw.random() < NEGATIVE_SHARE:
         with_negatives = [skill for skill in skills if any(item.is_negative for item in by_skill[skill])]
         if with_negatives:
@@ -86,7 +97,11 @@ def choose(items: Sequence[Item], attempts: Sequence[Attempt], now: datetime, dr
 
 
 def _ranked(
-    by_skill: Mapping[str, Sequence[Item]], attempts: Sequence[Attempt], now: datetime, draw: random.Random
+    by_skill: Mapping[str, Sequence[Item]],
+    attempts: Sequence[Attempt],
+    now: datetime,
+    draw: random.Random,
+    cards: Mapping[str, Card],
 ) -> list[str]:
     """Skills by urgency, without those that were asked just now."""
     recent = [attempt.skill_id for attempt in attempts]
@@ -95,7 +110,6 @@ def _ranked(
         if allowed := [skill for skill in free if skill not in recent[-between:]]:
             free = allowed
             break
-    cards = replay(attempts)
     again, alike = _confident_errors(attempts), _look_alikes(attempts)
     waiting = {attempt.skill_id for attempt in attempts[-CONFIDENT_ERROR_AFTER:] if _is_confident_error(attempt)}
     chance = {skill: draw.random() for skill in sorted(by_skill)}

@@ -135,9 +135,11 @@ def checklist(region: str) -> str:
     return CHECKLISTS.get(region, CHECKLISTS[""])
 
 
+_PROJECTION = re.compile(r"\b(antero|anterior|postero|posterior)[- ]?(?:to[- ])?(?:posterior|anterior)\b")
 _ABBREVIATION = re.compile(rf"\b({'|'.join(ABBREVIATIONS)})\b")
 
 
 def spelled_out(text: str) -> str:
-    """Lower-case text with its abbreviations in full."""
+    """Lower-case text with its abbreviations in full, and the two projections as words of their own."""
+    text = _PROJECTION.sub(lambda match: "ap" if match[1] == "antero" or match[1] == "anterior" else "pa", text)
     return _ABBREVIATION.sub(lambda match: ABBREVIATIONS[match[1]], text)

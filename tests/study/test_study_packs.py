@@ -1,7 +1,5 @@
 """Packs: fair by making, checked by lint and blind guessers, from a teacher's ZIP, to Anki and Moodle."""
 
-import csv
-import io
 import json
 import random
 import sqlite3
@@ -22,6 +20,7 @@ from assistant.study.making import Question, balanced, blind_click
 from assistant.study.packs import Pack, PackWriter, Shelf
 from assistant.study.sources import SOURCES, import_pack, phantoms
 from assistant.study.sources.phantoms import SIDE_PX
+from tests.study.own_cases import case, make_zip
 
 
 def item(**values) -> Item:
@@ -210,30 +209,6 @@ def test_a_pictures_file_tells_nothing(tmp_path):
     assert file.stem == digest
     assert b"pneumothorax" not in file.read_bytes()
     writer.drop()
-
-
-def make_zip(folder: Path, rows: list[dict[str, str]], names: tuple[str, ...] = ("a.png", "b.png", "c.png")) -> Path:
-    sheet = io.StringIO()
-    columns = ["case_id", "image", "question", "answer", "options", "explanation", "side", "boxes", "source", "licence"]
-    writer = csv.DictWriter(sheet, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    path = folder / "lecture.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cases.csv", sheet.getvalue())
-        for at, name in enumerate(names):
-            data = io.BytesIO()
-            Image.fromarray(np.random.default_rng(at).integers(0, 255, (40, 40), dtype=np.uint8)).save(data, "PNG")
-            archive.writestr(f"images/{name}", data.getvalue())
-    return path
-
-
-def case(number: int, **values: str) -> dict[str, str]:
-    base = {
-        "case_id": f"c{number}", "image": f"{'abc'[number]}.png", "question": "What is it?", "answer": "pneumonia",
-        "options": "pneumonia|effusion|fracture", "explanation": "Because.", "source": "mine", "licence": "CC BY 4.0",
-    }  # fmt: skip
-    return {**base, **values}
 
 
 def test_a_teachers_zip_is_published_and_an_edited_row_keeps_its_id(tmp_path, own_shelf):

@@ -115,13 +115,13 @@ def test_the_look_alike_of_a_missed_skill_comes_within_five():
 
 
 def test_a_third_shows_nothing_wrong_where_there_are_such_items():
-    items = [item(skill, number, is_negative=number % 2 == 0) for skill in SKILLS for number in range(200)]
-    attempts = play(items, 240)
-    share = sum(one.is_negative for one in attempts) / 240
+    items = [item(skill, number, is_negative=number % 2 == 0) for skill in SKILLS for number in range(60)]
+    attempts = play(items, 120)
+    share = sum(one.is_negative for one in attempts) / 120
     # One in three by rule, and half of the rest because half of these items are negative.
     assert 0.55 < share < 0.78
-    few = [item(skill, number, is_negative=skill == "a") for skill in SKILLS for number in range(200)]
-    assert 0.2 < sum(one.is_negative for one in play(few, 240)) / 240 < 0.5
+    few = [item(skill, number, is_negative=skill == "a") for skill in SKILLS for number in range(60)]
+    assert 0.2 < sum(one.is_negative for one in play(few, 120)) / 120 < 0.5
 
 
 def test_due_skills_come_before_new_ones():

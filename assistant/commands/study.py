@@ -302,7 +302,8 @@ def _tell_pack(one: object, json: bool) -> None:
     blind = one.report.get("blind", {})
     passes = all(result["passes"] for result in blind.values())
     typer.echo(
-        f"{one.pack.name:<12}{len(one.items):>5} questions, {one.normal_share:.0%} show nothing wrong, {one.pack.licence}"
+        f"{one.pack.name:<12}{len(one.items):>5} questions, {one.normal_share:.0%} show nothing wrong, "
+        f"{one.pack.licence}"
         f"   lint: {len(one.report.get('flaws', []))} flaws; blind checks {'pass' if passes else 'FAIL'}"
     )
     if one.pack.note:

@@ -1,4 +1,4 @@
-"""Items for other programs: Anki, Moodle, and a table. All hold the keys, so they are for what was answered, or a teacher.
+"""Items for other programs: Anki, Moodle, and a table. They hold the keys: for what was answered, or for a teacher.
 
     anki(shelf, items, Path("pack.apkg")); moodle(shelf, items); table(attempts)
 
@@ -31,7 +31,8 @@ _MODEL = genanki.Model(
         {
             "name": "Image question",
             "qfmt": "{{Image}}<p>{{Question}}</p><p>{{Options}}</p>",
-            "afmt": "{{FrontSide}}<hr id=answer><p><b>{{Answer}}</b></p><p>{{Explanation}}</p><p><small>{{Source}}</small></p>",
+            "afmt": "{{FrontSide}}<hr id=answer><p><b>{{Answer}}</b></p><p>{{Explanation}}</p>"
+            "<p><small>{{Source}}</small></p>",
         }
     ],
     css=".card { font-family: sans-serif; text-align: center; } img { max-height: 60vh; background: #000; }",
@@ -39,7 +40,7 @@ _MODEL = genanki.Model(
 
 
 def anki(shelf: Shelf, items: Iterable[Item], path: Path, now: float | None = None) -> int:
-    """Write an Anki package; returns the number of notes. `now` is its time in seconds since 1970: the newer one wins."""
+    """Write an Anki package; returns the number of notes. `now` is its time (seconds since 1970): the newer wins."""
     deck = genanki.Deck(DECK_ID, "MedVInT study")
     with tempfile.TemporaryDirectory() as folder:
         media: dict[str, Path] = {}
@@ -102,8 +103,8 @@ def _source(item: Item) -> str:
 
 
 COLUMNS = (
-    "learner", "attempt", "at", "pack", "version", "item", "skill", "mode", "said", "key", "certainty", "outcome", "failed",
-    "marks", "hints", "gave_up", "seconds", "grader",
+    "learner", "attempt", "at", "pack", "version", "item", "skill", "mode", "said", "key", "certainty", "outcome",
+    "failed",     "marks", "hints", "gave_up", "seconds", "grader",
 )  # fmt: skip
 
 
@@ -119,8 +120,8 @@ def table(attempts: Iterable[Attempt], *, with_names: bool = True) -> str:
         said = one.commitment.answer or (str(one.commitment.point) if one.commitment.point else "")
         row = (
             learner, one.attempt_id, at, one.pack, one.version, one.item_id, one.skill_id, one.mode, said, one.key,
-            one.commitment.certainty, one.verdict.outcome, " ".join(one.verdict.failed), one.verdict.marks, one.hints_used,
-            int(one.commitment.gave_up), round(one.elapsed_ms / 1000, 1), one.grader,
+            one.commitment.certainty, one.verdict.outcome, " ".join(one.verdict.failed), one.verdict.marks,
+            one.hints_used,             int(one.commitment.gave_up), round(one.elapsed_ms / 1000, 1), one.grader,
         )  # fmt: skip
         writer.writerow([_plain(value) for value in row])
     return text.getvalue()

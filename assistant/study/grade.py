@@ -220,7 +220,9 @@ def known_words() -> frozenset[str]:
 def _unknown(answer: str, keys: Iterable[str]) -> bool:
     """Whether there is a word of which nothing is known: then it may say the same as the key."""
     of_keys = {word for key in keys for word in _WORD.findall(plain(key))}
-    return any(word not in known_words() and word not in of_keys and not _is_form(word) for word in _WORD.findall(answer))
+    return any(
+        word not in known_words() and word not in of_keys and not _is_form(word) for word in _WORD.findall(answer)
+    )
 
 
 def _is_form(word: str) -> bool:

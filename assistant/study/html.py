@@ -61,7 +61,8 @@ def revealed(reveal: Reveal) -> str:
         f'<span class="marks">{marks}</span></p>{note}'
         f"{_picture(reveal.attempt_id, alt, over=boxes + mark)}"
         f'<p class="stem">{escape(reveal.stem)}</p>{key}<p>{why}</p>'
-        f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}{" · " + after if after else ""}</p></article>'
+        f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
+        f"{' · ' + after if after else ''}</p></article>"
     )
 
 
@@ -83,7 +84,8 @@ def home(told: dict[str, Any], packs: Sequence[Shelved]) -> str:
     )
     return (
         f'<div class="numbers"><p><b>{told["due"]}</b> due today</p><p><b>{told["new"]}</b> new</p>'
-        f'<p>certainty: {escape(told["bias"])}</p></div><details class="packs"><summary>Packs</summary><ul>{rows}</ul></details>'
+        f"<p>certainty: {escape(told['bias'])}</p></div>"
+        f'<details class="packs"><summary>Packs</summary><ul>{rows}</ul></details>'
     )
 
 
@@ -91,7 +93,8 @@ def reading(turn: Turn, sentences: Sequence[Sentence], waited_s: float = 0) -> s
     """The model's answer so far, each sentence marked once it is complete."""
     if turn.stage:
         time = f" · {waited_s:.0f} s" if waited_s >= 3 else ""
-        return f'<div class="model-reading"><p>{escape(turn.answer)}</p><p class="stage">{escape(turn.stage)}{time}</p></div>'
+        said = f'<p>{escape(turn.answer)}</p><p class="stage">{escape(turn.stage)}{time}</p>'
+        return f'<div class="model-reading">{said}</div>'
     lines = "".join(
         f'<li class="{one.mark.replace(" ", "-")}">{escape(one.words)} <b>{escape(MARK_WORDS[one.mark])}</b></li>'
         for one in sentences
@@ -107,7 +110,8 @@ def progress(told: dict[str, Any]) -> str:
         f"<p><b>{told['due']}</b> due today</p></div>"
     )
     points = "".join(
-        f"<tr><td>{escape(point['certainty'])}</td><td>{point['n']}</td><td>{_percent(point['right'], point['n'])}</td></tr>"
+        f"<tr><td>{escape(point['certainty'])}</td><td>{point['n']}</td>"
+        f"<td>{_percent(point['right'], point['n'])}</td></tr>"
         for point in told["certainty"]["points"]
     )
     found = told["detection"]
@@ -127,7 +131,8 @@ def progress(told: dict[str, Any]) -> str:
         f"recall that came: {_share(promise['observed'])} (of {promise['n']} reviews)</p>"
         f"<h2>Judging the model</h2><p>wrong answers rejected: {_share(judged['hits'])}; right answers rejected: "
         f"{_share(judged['false_alarms'])}</p>"
-        f"<h2>Skills</h2><table><tr><th>skill</th><th>seen</th><th>right at first sight</th><th>interval</th><th>due</th></tr>"
+        f"<h2>Skills</h2><table><tr><th>skill</th><th>seen</th><th>right at first sight</th>"
+        f"<th>interval</th><th>due</th></tr>"
         f"{skills}</table>"
     )
 

@@ -42,7 +42,7 @@ class Skill:
 
 @dataclass(frozen=True)
 class Gold:
-    """The key: `answer` as it is shown, with every slot in it ("left pleural effusion"); its synonyms; where it lies."""
+    """The key: `answer` as it is shown, with every slot in it ("left pleural effusion"), its synonyms, its place."""
 
     answer: str
     synonyms: tuple[str, ...] = ()

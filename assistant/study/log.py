@@ -23,16 +23,16 @@ CREATE TABLE IF NOT EXISTS served (
   attempt_id TEXT PRIMARY KEY, learner TEXT NOT NULL, number INTEGER NOT NULL, mode TEXT NOT NULL,
   item TEXT NOT NULL, served_at REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS served_of ON served (learner, mode, number);
-CREATE TABLE IF NOT EXISTS hints (attempt_id TEXT NOT NULL, kind TEXT NOT NULL, words TEXT NOT NULL, options TEXT NOT NULL,
-  at REAL NOT NULL, PRIMARY KEY (attempt_id, kind));
+CREATE TABLE IF NOT EXISTS hints (attempt_id TEXT NOT NULL, kind TEXT NOT NULL, words TEXT NOT NULL,
+  options TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (attempt_id, kind));
 CREATE TABLE IF NOT EXISTS attempts (
   number INTEGER PRIMARY KEY AUTOINCREMENT, attempt_id TEXT NOT NULL UNIQUE, learner TEXT NOT NULL, pack TEXT NOT NULL,
   attempt TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS attempts_of ON attempts (learner, number);
 CREATE TRIGGER IF NOT EXISTS attempts_are_never_changed BEFORE UPDATE ON attempts
   BEGIN SELECT RAISE(ABORT, 'an attempt is never changed'); END;
-CREATE TABLE IF NOT EXISTS mistakes (item_id TEXT NOT NULL, learner TEXT NOT NULL, words TEXT NOT NULL, at REAL NOT NULL,
-  PRIMARY KEY (item_id, learner));
+CREATE TABLE IF NOT EXISTS mistakes (item_id TEXT NOT NULL, learner TEXT NOT NULL, words TEXT NOT NULL,
+  at REAL NOT NULL, PRIMARY KEY (item_id, learner));
 CREATE TABLE IF NOT EXISTS accepted (item_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (item_id, answer));
 CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """

@@ -9,8 +9,8 @@ from assistant.study.reading import read
 LONGEST_ANSWER = 300
 _NAMES = {
     "finding": "another finding", "side": "wrong side", "level": "wrong level", "plane": "another plane",
-    "modality": "another kind of image", "number": "another number", "polarity": "the opposite", "place": "another place",
-    "negation": "the opposite: said to be there, or not to be there",
+    "modality": "another kind of image", "number": "another number", "polarity": "the opposite",
+    "place": "another place",    "negation": "the opposite: said to be there, or not to be there",
 }  # fmt: skip
 
 

@@ -39,7 +39,8 @@ _PREFIXED = re.compile(r"(hyper|hypo|iso)-?(?=intens|dens|echo|attenu|vascul|luc
 _PREFIXES = {"hyper": _UP, "hypo": _DOWN, "iso": _LIKE}
 # What may be left out without saying anything else.
 SILENT = frozenset(
-    """images patients pictures scans films views regions sides parts areas sections slices planes finding a an the of in on at to is are was were be it its this that these those there and with image picture scan film
+    """images patients pictures scans films views regions sides parts areas sections slices planes a an the of in
+    on at to is are was were be it its this that these those there and with image picture scan film
     seen shown showing visible view appears appear some or s as by for from located side sided region area part lobe's
     weighted weighting weight plane section slice patient patient's has have likely finding findings what which
     """.split()  # noqa: SIM905
@@ -199,6 +200,5 @@ def _terms_of(token: Token) -> Iterator[str]:
             if term in ("t1", "t2", "flair", "stir"):
                 continue
             yield term
-    elif token.word not in SILENT and token.word not in words.NUMBER_WORDS and token.word not in _LEVELS:
-        if not _DENIAL.fullmatch(token.word):
-            yield _stem(token.word)
+    elif not (token.word in SILENT or token.word in words.NUMBER_WORDS or token.word in _LEVELS):
+        yield from () if _DENIAL.fullmatch(token.word) else (_stem(token.word),)

@@ -1,4 +1,4 @@
-"""A teacher's own cases: a ZIP with `cases.csv` and images to a pack, with a report by row before anything is published.
+"""A teacher's own cases: a ZIP with `cases.csv` and images to a pack, and a report by row before it is published.
 
     read = read_zip(Path("lecture.zip"), "lecture"); read.report; publish(shelf, read)
 

@@ -15,7 +15,7 @@ LEAD = {
     "practise": "Look, answer, say how sure you are. Only then comes the key, and why.",
     "look-alikes": "Two pictures of one kind side by side. Which one shows it?",
     "judge": "A picture, a question and the model's answer, right or wrong in equal numbers. Would you accept it?",
-    "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: nobody has the key.",
+    "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: there is no key.",
     "teacher": "Your own cases as a ZIP: cases.csv with case_id, image, question, answer, source, licence "
     "(and options, explanation, side, boxes, skill), the images beside it.",
 }

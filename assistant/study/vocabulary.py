@@ -73,7 +73,8 @@ CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "shape": (("round", "circular"), ("oval", "elliptic"), ("lobulated",), ("spiculated", "spiky"), ("crescent",)),
     "window": (("lung window",), ("soft-tissue window",), ("bone window",), ("brain window",), ("liver window",)),
-    "artefact": (("motion", "motion artefact", "ghosting"), ("streaks", "metal streaks", "metal artefact", "beam hardening"),
+    "artefact": (("motion", "motion artefact", "ghosting"),
+                 ("streaks", "metal streaks", "metal artefact", "beam hardening"),
                  ("rings", "ring artefact"), ("wrap-around", "aliasing"), ("noise",), ("no artefact", "none"),
                  ("zipper",), ("susceptibility",)),
     "zone": tuple(
@@ -110,9 +111,9 @@ CHECKLISTS: dict[str, str] = {
     "fluid and air, the bones.",
     "neck": "Plane first, then the airway, the glands on both sides compared, the vessels, the spine.",
     "pelvis": "Plane first, then bladder, rectum, the bones of both sides compared, free fluid.",
-    "blood": "Size of the cell against a red cell, shape of the nucleus, its chromatin, colour of the cytoplasm, granules.",
+    "blood": "Size of the cell against a red cell, shape of the nucleus, chromatin, colour of the cytoplasm, granules.",
     "skin": "Asymmetry, border, colours, structures, and what is artefact: hair, ruler, ink.",
-    "knee": "Joint space on both sides, edges of the bone for spurs, density below the cartilage, shape of the bone ends.",
+    "knee": "Joint space on both sides, spurs at the edges, density below the cartilage, shape of the bone ends.",
     "phantom": "Find the marker, compare the halves, then look at each region once, from the edge inwards.",
     "": "Say what kind of image it is, which plane, compare the sides, then go region by region.",
 }

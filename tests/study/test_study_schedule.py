@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -96,7 +97,7 @@ def test_a_confident_error_comes_back_with_another_image_and_not_at_once():
     attempts = play(ITEMS, 30, is_right=lambda one: one.skill.skill_id != "a", certainty=3)
     at = [number for number, one in enumerate(attempts) if one.skill_id == "a"]
     assert len(at) > 2
-    assert all(later - earlier > schedule.CONFIDENT_ERROR_AFTER for earlier, later in zip(at, at[1:], strict=False))
+    assert all(later - earlier > schedule.CONFIDENT_ERROR_AFTER for earlier, later in pairwise(at))
 
 
 def test_the_look_alike_of_a_missed_skill_comes_within_five():

@@ -30,7 +30,8 @@ from assistant.study.packs import Shelf
 from assistant.study.sources import SOURCES, import_pack
 
 FOLDERS = {
-    "phantoms": "", "slake": "slake", "vqa-rad": "vqa-rad", "kermany": "kermany-chest-xray", "hannover": "hannover-covid-cxr",
+    "phantoms": "", "slake": "slake", "vqa-rad": "vqa-rad", "kermany": "kermany-chest-xray",
+    "hannover": "hannover-covid-cxr",
     "skin": "isic-2017", "blood": "pbc-blood-cells", "knee": "knee-oa-xray", "tumours": "brain-tumour-mri",
 }  # fmt: skip
 GOALS = {
@@ -75,7 +76,10 @@ def main() -> None:
     for name in only:
         found = PARTS[name](options)
         report[name] = found
-        print(f"\n{name}\n{json.dumps({key: _short(value) for key, value in found.items()}, ensure_ascii=False, indent=1)}")
+        print(
+            f"\n{name}\n"
+            + json.dumps({key: _short(value) for key, value in found.items()}, ensure_ascii=False, indent=1)
+        )
         file.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     print("\n" + table(report))
 
@@ -208,7 +212,13 @@ def table(report: dict[str, Any]) -> str:
     packs = {name: one for name, one in report.get("items", {}).items() if name != "left out"}
     if packs:
         total = sum(one["items"] for one in packs.values())
-        rows.append((f"lint flaws in {total:,} items of {len(packs)} packs", sum(len(one["flaws"]) for one in packs.values()), "0"))
+        rows.append(
+            (
+                f"lint flaws in {total:,} items of {len(packs)} packs",
+                sum(len(one["flaws"]) for one in packs.values()),
+                "0",
+            )
+        )
         rows.append(("packs that fail a blind check", sum(bool(one["fails"]) for one in packs.values()), "0"))
     if "agrees in other words" in (told := report.get("reveal", {})):
         name = f"model sentences called agreeing in other words than the key, {told['rows']:,} rows"
@@ -216,7 +226,9 @@ def table(report: dict[str, Any]) -> str:
         rows.append(("... and the model differs from the key in", told["model differs from the key"], ""))
     if told := report.get("simulated learners"):
         better = told["better than, percent"]["random order"]
-        rows.append((f"{told['learners']} simulated learners, day 30, against random order", f"{better:+.1f} %", ">= +10 %"))
+        rows.append(
+            (f"{told['learners']} simulated learners, day 30, against random order", f"{better:+.1f} %", ">= +10 %")
+        )
     if told := report.get("kills"):
         rows.append((f"kill -9 at commit, {told['times']} times: lost or doubled", told["lost"] + told["doubled"], "0"))
     if told := report.get("latency"):

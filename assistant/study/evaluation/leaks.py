@@ -31,9 +31,9 @@ def told(item: Item, received: Mapping[str, Any], extra: str = "") -> list[str]:
         words = plain(key)
         if len(words) >= SHORTEST and words not in stem and re.search(rf"\b{re.escape(words)}\b", text):
             found.append(f"the key {key!r}")
-    for secret in (item.item_id, item.case, *item.images, item.skill.skill_id, item.source if item.source else "-"):
-        if secret != "-" and secret and secret in json.dumps(shown, ensure_ascii=False) + extra:
-            found.append(f"an id or the source: {secret}")
+    for hidden in (item.item_id, item.case, *item.images, item.skill.skill_id, item.source if item.source else "-"):
+        if hidden != "-" and hidden and hidden in json.dumps(shown, ensure_ascii=False) + extra:
+            found.append(f"an id or the source: {hidden}")
     words = plain(item.explanation).split()
     grams = (" ".join(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1))
     found.extend(f"the explanation: {gram!r}" for gram in grams if gram in text and gram not in stem)

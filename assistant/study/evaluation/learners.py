@@ -73,7 +73,9 @@ def _items() -> list[Item]:
         skill = Skill(f"s{number}", "", "", f"s{number}", siblings)
         for image in range(IMAGES):
             case = f"s{number}-{image}"
-            found.append(Item(f"sim/{case}/x", "sim", "1", "option", skill, (case,), case, "?", Gold("Yes"), ("Yes", "No")))
+            found.append(
+                Item(f"sim/{case}/x", "sim", "1", "option", skill, (case,), case, "?", Gold("Yes"), ("Yes", "No"))
+            )
     return found
 
 
@@ -81,7 +83,9 @@ ITEMS = _items()
 Order = Callable[[int, Sequence[Attempt], datetime, random.Random, dict[str, Card]], Item]
 
 
-def by_schedule(_: int, attempts: Sequence[Attempt], now: datetime, draw: random.Random, cards: dict[str, Card]) -> Item:
+def by_schedule(
+    _: int, attempts: Sequence[Attempt], now: datetime, draw: random.Random, cards: dict[str, Card]
+) -> Item:
     chosen = schedule.choose(ITEMS, attempts, now, draw, cards)
     assert chosen is not None
     return chosen
@@ -91,7 +95,9 @@ def at_random(_: int, attempts: Sequence[Attempt], now: datetime, draw: random.R
     return draw.choice(ITEMS)
 
 
-def in_blocks(trial: int, attempts: Sequence[Attempt], now: datetime, draw: random.Random, cards: dict[str, Card]) -> Item:
+def in_blocks(
+    trial: int, attempts: Sequence[Attempt], now: datetime, draw: random.Random, cards: dict[str, Card]
+) -> Item:
     """One skill after another, as chapters do."""
     length = DAYS * TRIALS_A_DAY // SKILLS
     skill = min(trial // length, SKILLS - 1)
@@ -121,8 +127,9 @@ def day_30(order: Order, seed: int) -> float:
 def _attempt(item: Item, now: datetime, trial: int, right: bool) -> Attempt:
     name, seconds = f"t{trial}", now.timestamp()
     return Attempt(
-        name, "sim", item.item_id, "sim", "1", "practise", item.skill.skill_id, item.skill.siblings, item.case, item.kind,
-        item.is_negative, "Yes", Commitment(name, "Yes", 2), Verdict("right" if right else "wrong", ""), seconds, seconds, 0, "1",
+        name, "sim", item.item_id, "sim", "1", "practise", item.skill.skill_id, item.skill.siblings, item.case,
+        item.kind, item.is_negative, "Yes", Commitment(name, "Yes", 2), Verdict("right" if right else "wrong", ""),
+        seconds, seconds, 0, "1",
     )  # fmt: skip
 
 
@@ -134,6 +141,8 @@ def measure(number: int) -> dict[str, Any]:
         "learners": number,
         "trials": DAYS * TRIALS_A_DAY,
         "recall": {name: round(value, 4) for name, value in recall.items()},
-        "better than, percent": {name: round(100 * (ours / value - 1), 1) for name, value in recall.items() if name != "scheduler"},
+        "better than, percent": {
+            name: round(100 * (ours / value - 1), 1) for name, value in recall.items() if name != "scheduler"
+        },
         "what it is": "a check of the machinery, not evidence about people",
     }

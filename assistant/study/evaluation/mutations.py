@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ _SWAPS: dict[str, tuple[tuple[str, str], ...]] = {
 }  # fmt: skip
 _FINDINGS = (
     ("pneumothorax", "pneumonia"), ("effusion", "atelectasis"), ("edema", "hemorrhage"), ("tumor", "infarct"),
-    ("mass", "cyst"), ("nodule", "abscess"), ("cancer", "stone"), ("fracture", "dislocation"), ("aneurysm", "thrombosis"),
+    ("mass", "cyst"), ("nodule", "abscess"), ("cancer", "stone"), ("fracture", "dislocation"),
+    ("aneurysm", "thrombosis"),
     ("cardiomegaly", "emphysema"), ("hematoma", "metastasis"), ("stenosis", "aneurysm"), ("liver", "spleen"),
     ("kidney", "pancreas"), ("lung", "heart"), ("brain", "bladder"),
 )  # fmt: skip
@@ -68,7 +70,12 @@ def keys(data: Path) -> Iterator[tuple[str, str]]:
 
 
 def _slake(data: Path) -> Iterator[str]:
-    return (row.answer for split in ("validate", "train") for row in slake_rows(data / "slake", split) if len(row.answer) < 80)
+    return (
+        row.answer
+        for split in ("validate", "train")
+        for row in slake_rows(data / "slake", split)
+        if len(row.answer) < 80
+    )
 
 
 def _vqa_rad(data: Path) -> Iterator[str]:
@@ -81,7 +88,9 @@ def _roco(data: Path) -> Iterator[str]:
     for line in (data / "roco-captions" / "test" / "radiology" / "captions.txt").read_text("utf-8").splitlines():
         text = line.partition("\t")[2].strip()
         for sentence in re.split(r"(?<=[a-z])\.\s+(?=[A-Z])", text):
-            if SHORT[0] <= len(sentence.split()) <= SHORT[1] and not re.search(r"[()=:;\[\]/]|arrow|\bfig", sentence.lower()):
+            if SHORT[0] <= len(sentence.split()) <= SHORT[1] and not re.search(
+                r"[()=:;\[\]/]|arrow|\bfig", sentence.lower()
+            ):
                 yield sentence
 
 
@@ -127,7 +136,7 @@ def _sames(key: str, draw: random.Random) -> Iterator[tuple[str, str]]:
     yield "case", key.upper() if not re.search(r"[A-Z]{2}|\d", key) else key.lower()
     words = key.split()
     sides, levels = ("left", "right"), ("upper", "lower", "middle")
-    for at, (one, other) in enumerate(zip(words, words[1:], strict=False)):
+    for at, (one, other) in enumerate(pairwise(words)):
         pair = one.lower(), other.lower()
         if (pair[0] in sides and pair[1] in levels) or (pair[1] in sides and pair[0] in levels):
             yield "word order", " ".join([*words[:at], other, one, *words[at + 2 :]])

@@ -67,7 +67,7 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
 
 
 def crawl_browser(address: str, gate: Gate, number: int, chromium: str) -> dict[str, Any]:
-    """Play items on the page, and look for the key in the page and in every answer of the server before the commitment."""
+    """Play items on the page; look for the key in it and in all that the server sent before the commitment."""
     from playwright.sync_api import Response, sync_playwright
 
     leaks: list[str] = []
@@ -128,7 +128,7 @@ def kills(shelf: Shelf, times: int, seed: int = 0) -> dict[str, int]:
             answer = right_answer(item, question.attempt_id)
             child = fork.Process(target=_commit_and_wait, args=(gate, answer))
             child.start()
-            time.sleep(draw.uniform(0, 0.06))
+            time.sleep(draw.uniform(0, 0.2))
             os.kill(child.pid or 0, signal.SIGKILL)
             child.join()
             already += gate.log.attempt(question.attempt_id) is not None
@@ -139,7 +139,13 @@ def kills(shelf: Shelf, times: int, seed: int = 0) -> dict[str, int]:
         attempts = gate.log.attempts("killed")
         again = Gate(shelf, Log(Path(folder) / "study.db")).log.attempts("killed")
         same = schedule.replay(attempts) == schedule.replay(again)
-    return {"times": times, "written before the kill": already, "lost": lost, "doubled": doubled, "cards differ": int(not same)}
+    return {
+        "times": times,
+        "written before the kill": already,
+        "lost": lost,
+        "doubled": doubled,
+        "cards differ": int(not same),
+    }
 
 
 def latencies(gate: Gate, rounds: int) -> dict[str, Any]:
@@ -164,9 +170,10 @@ def latencies(gate: Gate, rounds: int) -> dict[str, Any]:
         "past answers": PAST,
         "rounds": rounds,
         **{
-            name: {"p50_ms": round(1000 * statistics.median(one), 1), "p95_ms": round(1000 * sorted(one)[int(0.95 * len(one))], 1)}
+            name: {
+                "p50_ms": round(1000 * statistics.median(one), 1),
+                "p95_ms": round(1000 * sorted(one)[int(0.95 * len(one))], 1),
+            }
             for name, one in times.items()
         },
     }
-
-

@@ -18,7 +18,7 @@ _DROPPED = frozenset("the a an of plane weighted image scan".split())  # noqa: S
 def measure(data: Path, answers: Path) -> dict[str, Any]:
     """Over SLAKE validate: rows with a sentence that is marked as agreeing although the words are others.
 
-    Whether they are is told by another rule than the grader's: the same words, in any order, without articles and plural.
+    Whether they are is told by another rule than the grader's: the same words, in any order, without articles.
     """
     given = {}
     for line in answers.read_text(encoding="utf-8").splitlines():

@@ -41,8 +41,8 @@ def _children(folder: Path) -> Iterator[Question]:
     skill = Skill("x-ray/chest/pneumonia in children", "X-ray", "chest", "pneumonia in children")
     for row in _rows(folder):
         is_normal = row["labels"]["class"] == "normal"
-        yield _question(row, "pneumonia", "Does this chest film of a child show pneumonia?", "No" if is_normal else "Yes",
-                        skill, is_negative=is_normal)  # fmt: skip
+        yield _question(row, "pneumonia", "Does this chest film of a child show pneumonia?", 
+                        "No" if is_normal else "Yes",                        skill, is_negative=is_normal)  # fmt: skip
 
 
 def _projections(folder: Path) -> Iterator[Question]:

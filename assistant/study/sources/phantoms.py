@@ -221,9 +221,10 @@ def questions() -> Iterator[Question]:
     seed = 1
     zones = [f"{side} {level} zone" for side in ("left", "right") for level in ("upper", "middle", "lower")]
     plans: list[tuple[str, str, str, list[str], Callable[[str, int], Image.Image]]] = [
-        ("side", "On which side of the patient is the bright spot? Find the letter first.", "", ["left", "right", "both"],
-         draw_side),
-        ("shape", "What is the shape of the bright area?", "shape", ["round", "oval", "lobulated", "spiculated"], draw_shape),
+        ("side", "On which side of the patient is the bright spot? Find the letter first.", "",
+         ["left", "right", "both"], draw_side),
+        ("shape", "What is the shape of the bright area?", "shape",
+         ["round", "oval", "lobulated", "spiculated"], draw_shape),
         ("count", "How many bright nodules are in the lungs?", "count", ["0", "1", "2", "3", "4", "5"], draw_count),
         ("window", "Which window is this slice shown in?", "window", list(WINDOWS), draw_window),
         ("artefact", "What disturbs this slice?", "artefact",

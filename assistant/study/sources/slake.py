@@ -95,7 +95,8 @@ class _Case:
             if label not in FINDINGS and len(boxes) == 1:
                 organ = ORGANS.get(label, label)
                 yield self._question(f"organ-{organ.replace(' ', '-')}", "Which organ or part is marked?", organ,
-                                     f"organ/{organ}", kind="text", vocabulary="organ", mark=boxes[0], boxes=(boxes[0],))  # fmt: skip
+                                     f"organ/{organ}", kind="text", vocabulary="organ", mark=boxes[0],
+                                     boxes=(boxes[0],))  # fmt: skip
 
     def _technique(self) -> Iterator[Question]:
         told = {row["content_type"]: row for row in self._asked if _PLANE.search(row["question"])}

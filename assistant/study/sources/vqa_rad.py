@@ -18,7 +18,8 @@ PACK = Pack(
 REGIONS = {"CHEST": "chest", "HEAD": "brain", "ABD": "abdomen"}
 _PRESENCE = re.compile(
     r"(?:is|are) there (?:any |evidence of |a |an |signs of )*([a-z -]{4,40}?)(?: (?:seen |present |shown )?"
-    r"(?:in|on) (?:the|this)(?: above)? (?:image|picture|film|scan))?\s*\?|do you see (?:any |a |an )*([a-z -]{4,40}?)\s*\?",
+    r"(?:in|on) (?:the|this)(?: above)? (?:image|picture|film|scan))?\s*\?"
+    r"|do you see (?:any |a |an )*([a-z -]{4,40}?)\s*\?",
     re.IGNORECASE,
 )
 _PLANES = {"axial": "axial", "transverse": "axial", "coronal": "coronal", "sagittal": "sagittal"}

@@ -185,7 +185,10 @@ class Gate:
 
     def _reveal(self, attempt: Attempt, item: Item) -> Reveal:
         commitment = attempt.commitment
-        cards = schedule.replay(self.log.attempts(attempt.learner, up_to=attempt.attempt_id))
+        past = self.log.attempts(attempt.learner)
+        at = next(at for at in reversed(range(len(past))) if past[at].attempt_id == attempt.attempt_id)
+        # Of the other skills nothing is told here.
+        cards = schedule.replay(one for one in past[: at + 1] if one.skill_id == attempt.skill_id)
         card = cards.get(attempt.skill_id) if attempt.mode == "practise" else None
         confident = attempt.verdict.outcome == "wrong" and commitment.certainty == 3 and not commitment.gave_up
         return Reveal(

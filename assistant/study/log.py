@@ -7,8 +7,10 @@ An answer is written in one transaction before anything is told, so a crash lose
 """
 
 import json
+import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +40,8 @@ CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 REPORTS_THAT_STOP = 2
 PATIENCE_S = 10.0
+MOST_REMEMBERED = 64
+"""Learners whose past is kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Log:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._local = threading.local()
+        self._read: dict[str, tuple[tuple[int, Attempt], ...]] = {}
         with self._open() as db:
             db.executescript("PRAGMA journal_mode=WAL;" + _SCHEMA)
             db.execute("INSERT OR IGNORE INTO told VALUES ('secret', ?)", (secrets.token_hex(32),))
@@ -65,14 +71,19 @@ class Log:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        """A transaction on this thread's own connection, which stays open: the last one to close would tidy up first."""
+        # A connection must not be used across a fork.
+        mine = (os.getpid(), getattr(self._local, "pid", None))
+        if mine[0] != mine[1]:
+            self._local.pid, self._local.db = mine[0], self._connected()
+        with self._local.db as db:
+            yield db
+
+    def _connected(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=PATIENCE_S)
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA synchronous=FULL")
-        try:
-            with db:
-                yield db
-        finally:
-            db.close()
+        return db
 
     def secret(self) -> str:
         """A secret of this installation that outlives restarts."""
@@ -96,9 +107,9 @@ class Log:
         """What this learner was served and has not answered."""
         with self._open() as db:
             row = db.execute(
-                "SELECT * FROM served WHERE learner = ? AND mode = ? AND attempt_id NOT IN"
-                " (SELECT attempt_id FROM attempts WHERE learner = ?) ORDER BY number DESC LIMIT 1",
-                (learner, mode, learner),
+                "SELECT * FROM served WHERE learner = ? AND mode = ? AND NOT EXISTS (SELECT 1 FROM attempts"
+                " WHERE attempts.attempt_id = served.attempt_id) ORDER BY number DESC LIMIT 1",
+                (learner, mode),
             ).fetchone()
         return _served(row)
 
@@ -134,15 +145,22 @@ class Log:
             row = db.execute("SELECT attempt FROM attempts WHERE attempt_id = ?", (attempt_id,)).fetchone()
         return ATTEMPT.validate_json(row["attempt"]) if row else None
 
-    def attempts(self, learner: str, up_to: str = "") -> list[Attempt]:
-        """A learner's answers in order, up to and with the attempt `up_to`."""
+    def attempts(self, learner: str) -> list[Attempt]:
+        """A learner's answers in order. What was read once is not read again: an attempt never changes."""
+        known = self._read.get(learner, ())
         with self._open() as db:
+            after = known[-1][0] if known else 0
+            before = "SELECT count(*) FROM attempts WHERE learner = ? AND number <= ?"
+            if db.execute(before, (learner, after)).fetchone()[0] != len(known):
+                known, after = (), 0
             rows = db.execute(
-                "SELECT attempt FROM attempts WHERE learner = ? AND number <= coalesce((SELECT number FROM attempts"
-                " WHERE attempt_id = ?), 9e15) ORDER BY number",
-                (learner, up_to),
+                "SELECT number, attempt FROM attempts WHERE learner = ? AND number > ? ORDER BY number", (learner, after)
             ).fetchall()
-        return [ATTEMPT.validate_json(row["attempt"]) for row in rows]
+        known = (*known, *((row["number"], ATTEMPT.validate_json(row["attempt"])) for row in rows))
+        self._read[learner] = known
+        while len(self._read) > MOST_REMEMBERED:
+            self._read.pop(next(iter(self._read)), None)
+        return [attempt for _, attempt in known]
 
     def attempts_on(self, pack: str) -> list[Attempt]:
         """Everyone's answers to a pack, for its teacher."""

@@ -30,10 +30,14 @@ from assistant.openai_api import openai_router
 from assistant.pages import PAGES
 from assistant.screen import build_screen
 from assistant.settings import Settings
+from assistant.study.api import add_study
+from assistant.study.gate import open_gate
+from assistant.study.page import build_study_screen
 from assistant.theme import make_theme
 
 FOLDER = Path(__file__).parent
 HOUR_S = 3600
+PAGE_FILES = ("screen", "library", "study/page")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -75,6 +79,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(conversations_router(store))
     # Before the chat's routes, whose last one answers whatever else is asked of /api.
     app.include_router(make_search_router(figures, settings))
+    gate = open_gate(settings.data_dir)
+    add_study(app, gate, assistant, settings)
     app.include_router(make_router(assistant, settings))
     app.router.routes.extend(tools.routes)
     add_error_handlers(app)
@@ -82,6 +88,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
     chat = build_screen(assistant, settings, read_examples(settings.examples_dir), store)
+    study = build_study_screen(gate, assistant, settings)
+    _add_page(app, "Study", study, settings.max_upload_bytes * 10, settings)
     _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)
     _add_page(app, "Reports", build_reports_screen(settings), settings.max_upload_bytes, settings)
     _add_page(app, "About", build_about_screen(settings), settings.max_upload_bytes, settings)
@@ -124,7 +132,7 @@ def _add_page(app: FastAPI, name: str, screen: gr.Blocks, max_file_size: int, se
 
 def _page_head() -> str:
     style, script = (
-        "\n".join((FOLDER / f"{name}.{kind}").read_text(encoding="utf-8") for name in ("screen", "library"))
+        "\n".join((FOLDER / f"{name}.{kind}").read_text(encoding="utf-8") for name in PAGE_FILES)
         for kind in ("css", "js")
     )
     return f"<style>{style}</style><script>{script}</script>"

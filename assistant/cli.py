@@ -17,6 +17,7 @@ from assistant.commands import (
     prepare,
     serve,
     settings,
+    study,
     train,
     up,
     users,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
+app.add_typer(study.app, name="study")
 app.command("convert")(convert.convert)
 app.command("assemble", hidden=True)(assemble.assemble)
 app.command("serve")(serve.serve)

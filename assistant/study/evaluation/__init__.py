@@ -1,0 +1,1 @@
+"""What the design promises, measured: `python -m assistant.study.evaluation --data ../shared/data --out DIR`."""

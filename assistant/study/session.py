@@ -1,0 +1,276 @@
+"""What the study screens' events do: call the gate off the event loop, and hand its answers on as HTML.
+
+Components of Gradio get nothing but what the gate gives out; what is open is known by the attempt's id alone.
+"""
+
+import asyncio
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from assistant.chat import Assistant, QuestionError
+from assistant.model import ModelError
+from assistant.settings import Settings
+from assistant.study import export, gaps, html, report, teacher, texts
+from assistant.study.api import answered_items, model_turns
+from assistant.study.errors import StudyError
+from assistant.study.gate import Gate
+from assistant.study.items import Commitment, Mode, PublicItem
+from assistant.study.other_reader import checked
+from assistant.study.reading import SLOTS, read
+from assistant.uploads import UploadError, UploadLimits, clean_upload
+
+Shown = tuple[Any, ...]
+"""Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow."""
+
+
+class StudySession:
+    """The events of the screens; each visitor's learner and attempt travel through the arguments."""
+
+    def __init__(self, gate: Gate, assistant: Assistant, settings: Settings) -> None:
+        self._gate, self._assistant, self._settings = gate, assistant, settings
+        self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+
+    async def arrive(self, learner: str) -> tuple[str, Any, Any]:
+        """A visitor comes: a learner's name for this browser, the packs, the three numbers."""
+        learner = learner or secrets.token_urlsafe(12)
+        await asyncio.to_thread(self._gate.stock)
+        choices = [
+            (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
+        ]
+        return learner, gr.update(choices=choices), await asyncio.to_thread(self._home, learner)
+
+    def _home(self, learner: str) -> str:
+        attempts = self._gate.log.attempts(learner)
+        return html.home(report.home(attempts, self._gate.shelf.items(), datetime.now(UTC)), self._gate.shelf.all())
+
+    async def next(self, learner: str, mode: Mode, packs: list[str] | None) -> Shown:
+        """The next question, or the one that is still open."""
+        try:
+            item = await asyncio.to_thread(self._gate.next, learner, mode, packs or [])
+        except StudyError as error:
+            return ("", html.problem(str(error)), *[gr.update(visible=False)] * 4, "", gr.update(visible=False), "")
+        return _asked(item)
+
+    async def hint(self, learner: str, attempt_id: str) -> Shown:
+        """One hint more; it stands with the question."""
+        try:
+            await asyncio.to_thread(self._gate.hint, learner, attempt_id)
+            item = await asyncio.to_thread(self._gate.open, learner, attempt_id)
+        except StudyError as error:
+            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+        shown = _asked(item)
+        return shown if item.options else (shown[0], shown[1], shown[2], gr.skip(), gr.skip(), *shown[5:])
+
+    async def commit(
+        self, learner: str, attempt_id: str, point: str, option: str | None, text: str | None, certainty: int | None
+    ) -> Shown:
+        """An answer is committed; what it reveals."""
+        if not attempt_id:
+            return (*_same(6), html.problem(texts.NO_ATTEMPT), gr.skip(), gr.skip())
+        if certainty is None:
+            return (*_same(6), html.problem(texts.SURE_FIRST), gr.skip(), gr.skip())
+        said = option or text or ""
+        return await self._committed(learner, Commitment(attempt_id, said, int(certainty), _point(point)))
+
+    async def give_up(self, learner: str, attempt_id: str) -> Shown:
+        """The key without an answer; it counts as not known."""
+        return await self._committed(learner, Commitment(attempt_id, gave_up=True))
+
+    async def _committed(self, learner: str, commitment: Commitment) -> Shown:
+        try:
+            reveal = await asyncio.to_thread(self._gate.commit, learner, commitment)
+        except StudyError as error:
+            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+        hidden = gr.update(visible=False)
+        return gr.skip(), "", hidden, hidden, hidden, hidden, html.revealed(reveal), gr.update(visible=True), ""
+
+    async def read_on(self, learner: str, attempt_id: str, question: str = "") -> AsyncGenerator[str, None]:
+        """The model's reading as it grows, or its answer to a question about the case; after the commitment only."""
+        started = time.monotonic()
+        try:
+            item = await asyncio.to_thread(self._gate.may_talk, learner, attempt_id)
+            yield html.told(texts.ASKING)
+            async with model_turns(
+                self._gate, self._assistant, self._settings, item, attempt_id, question.strip()
+            ) as turns:
+                async for turn in turns:
+                    marks = [] if turn.stage else checked(turn.question, item.gold, turn.answer)
+                    yield html.reading(turn, marks, time.monotonic() - started)
+        except (StudyError, QuestionError, ModelError) as error:
+            yield html.problem(str(error))
+
+    async def mistake(self, learner: str, attempt_id: str, words: str) -> str:
+        """A question is wrong, says a learner."""
+        try:
+            await asyncio.to_thread(self._gate.report_mistake, learner, attempt_id, words or "")
+        except StudyError as error:
+            return html.problem(str(error))
+        return html.told(texts.REPORTED)
+
+    async def progress(self, learner: str) -> str:
+        attempts = await asyncio.to_thread(self._gate.log.attempts, learner)
+        items = await asyncio.to_thread(self._gate.shelf.items)
+        return html.progress(await asyncio.to_thread(report.progress, attempts, items, datetime.now(UTC)))
+
+    def log_file(self, learner: str) -> str:
+        return _file("medvint-study-log.jsonl", self._gate.log.export(learner).encode())
+
+    async def take_in(self, learner: str, file: str) -> str:
+        path = Path(file)
+        try:
+            new = await asyncio.to_thread(self._gate.log.take_in, learner, path.read_text("utf-8", errors="replace"))
+        except StudyError as error:
+            return html.problem(str(error))
+        finally:
+            path.unlink(missing_ok=True)
+        return html.told(f"{new} answers were new.")
+
+    async def forget(self, learner: str) -> tuple[str, str]:
+        await asyncio.to_thread(self._gate.log.forget, learner)
+        return html.told(texts.LOG_DELETED), await self.progress(learner)
+
+    def anki_file(self, learner: str) -> str:
+        path = Path(_file("medvint-study.apkg", b""))
+        export.anki(self._gate.shelf, answered_items(self._gate, learner), path)
+        return str(path)
+
+    async def own_image(
+        self, file: str | None, modality: str, region: str, finding: str, side: str, certainty: int | None
+    ) -> AsyncGenerator[Shown, None]:
+        """The learner's own image: what they see is said first, then the ordinary chat turn runs."""
+        hidden = [gr.update(visible=False)] * gaps.MOST
+        if not (file and finding and finding.strip() and modality and region and side and certainty):
+            yield html.problem(texts.OWN_NEEDS), "", [], *hidden
+            return
+        path = Path(file)
+        own = {
+            "image": f"{modality}, {region}",
+            "finding": finding,
+            "side": side,
+            "sure": dict(_sure())[int(certainty)],
+        }
+        yield html.told(texts.ASKING), "", [], *hidden
+        try:
+            data = await asyncio.to_thread(path.read_bytes)
+            image = await asyncio.to_thread(clean_upload, data, path.name, self._limits)
+            async with aclosing(self._assistant.ask(texts.OWN_QUESTION, image)) as turns:
+                async for turn in turns:
+                    last = turn
+        except (UploadError, QuestionError, ModelError, OSError) as error:
+            yield html.problem(str(error)), "", [], *hidden
+            return
+        finally:
+            path.unlink(missing_ok=True)
+        made = gaps.make_gaps(last.hits)
+        boxes = [
+            gr.update(visible=True, value="", label=f"{gap.text} ({gap.headline})") if gap else gr.update(visible=False)
+            for gap in [*made, None, None, None][: gaps.MOST]
+        ]
+        said, mine = read(last.answer), read(f"{'' if 'none' in side else side} {finding}")
+        slots = [(name, ", ".join(sorted(mine.slot(name))), ", ".join(sorted(said.slot(name)))) for name in SLOTS]
+        slots = [("finding", ", ".join(sorted(mine.terms)), ", ".join(sorted(said.terms)))] + [
+            row for row in slots if row[1:] != ("", "")
+        ]
+        yield html.differences(own, last, slots), html.told(texts.OWN_KEPT), made, *boxes
+
+    def check_gaps(self, made: list[gaps.Gap], *said: str) -> str:
+        """The gaps filled in, each with the caption's own word."""
+        lines = []
+        for gap, words in zip(made, said, strict=False):
+            outcome = gap.check(words or "").outcome
+            lines.append(f"{outcome}: the caption says “{gap.key}” ({gap.headline}, {gap.figure.license})")
+        return "".join(html.told(line) for line in lines)
+
+    def _is_teacher(self, key: str) -> bool:
+        return secrets.compare_digest((key or "").strip().encode(), self._gate.log.secret().encode())
+
+    async def look_at(self, key: str, file: str, name: str) -> tuple[str, Any, Any]:
+        """A teacher's ZIP: its report; what can be published is kept for the button."""
+        path = Path(file)
+        try:
+            if not self._is_teacher(key):
+                return html.problem(texts.WRONG_KEY), None, gr.update(visible=False)
+            found = await asyncio.to_thread(teacher.read_zip, path, name or "own", "", self._limits)
+        except StudyError as error:
+            return html.problem(str(error)), None, gr.update(visible=False)
+        finally:
+            path.unlink(missing_ok=True)
+        return html.rows(found), found, gr.update(visible=bool(found.items) and not found.errors)
+
+    async def publish(self, key: str, found: teacher.Read | None) -> str:
+        if not self._is_teacher(key) or found is None:
+            return html.problem(texts.WRONG_KEY)
+        try:
+            pack = await asyncio.to_thread(teacher.publish, self._gate.shelf, found)
+        except StudyError as error:
+            return html.problem(str(error))
+        return html.told(f"Published: {pack.name}, version {pack.version}. It is in the list of packs on Practise.")
+
+    async def results(self, key: str, name: str) -> str:
+        try:
+            if not self._is_teacher(key):
+                return html.problem(texts.WRONG_KEY)
+            items = self._gate.shelf.open(name).items
+            attempts = await asyncio.to_thread(self._gate.log.attempts_on, name)
+            return html.results(report.of_pack(attempts, items))
+        except StudyError as error:
+            return html.problem(str(error))
+
+    async def files(self, key: str, name: str) -> tuple[str, Any]:
+        """A pack for Anki and Moodle, and its results as a table without names."""
+        try:
+            if not self._is_teacher(key):
+                return html.problem(texts.WRONG_KEY), None
+            items = self._gate.shelf.open(name).items
+        except StudyError as error:
+            return html.problem(str(error)), None
+        apkg = Path(_file(f"{name}.apkg", b""))
+        await asyncio.to_thread(export.anki, self._gate.shelf, items, apkg)
+        xml = _file(f"{name}.xml", await asyncio.to_thread(export.moodle, self._gate.shelf, items))
+        table = export.table(self._gate.log.attempts_on(name), with_names=False)
+        return "", [str(apkg), xml, _file(f"{name}.csv", table.encode())]
+
+
+def _asked(item: PublicItem) -> Shown:
+    is_text = item.kind == "text" and not item.options
+    return (
+        item.attempt_id,
+        html.question(item),
+        gr.update(choices=list(item.options), value=None, visible=bool(item.options)),
+        gr.update(choices=list(item.suggestions), value=None, visible=is_text),
+        gr.update(value=None, visible=True),
+        gr.update(visible=True),
+        "",
+        gr.update(visible=False),
+        "",
+    )
+
+
+def _same(number: int) -> tuple[Any, ...]:
+    return tuple(gr.skip() for _ in range(number))
+
+
+def _point(text: str) -> tuple[float, float] | None:
+    parts = (text or "").split(",")
+    try:
+        return (float(parts[0]), float(parts[1])) if len(parts) == 2 else None
+    except ValueError:
+        return None
+
+
+def _sure() -> list[tuple[int, str]]:
+    return [(value, words) for words, value in texts.CERTAINTY_CHOICES]
+
+
+def _file(name: str, data: bytes) -> str:
+    path = Path(tempfile.mkdtemp(prefix="medvint-study-")) / name
+    path.write_bytes(data)
+    return str(path)

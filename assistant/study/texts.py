@@ -1,0 +1,73 @@
+"""Every text of the study screens, in one place."""
+
+from assistant.study.items import CERTAINTIES, MARKS
+
+TITLE = "Study · MedVInT assistant"
+TABS = {
+    "practise": "Practise",
+    "look-alikes": "Look-alikes",
+    "judge": "Judge the model",
+    "own": "My own image",
+    "progress": "Progress",
+    "teacher": "Teacher",
+}
+LEAD = {
+    "practise": "Look, answer, say how sure you are. Only then comes the key, and why.",
+    "look-alikes": "Two pictures of one kind side by side. Which one shows it?",
+    "judge": "A picture, a question and the model's answer, right or wrong in equal numbers. Would you accept it?",
+    "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: there is no key.",
+    "teacher": "Your own cases as a ZIP: cases.csv with case_id, image, question, answer, source, licence "
+    "(and options, explanation, side, boxes, skill), the images beside it.",
+}
+PACKS = "Packs"
+PACKS_INFO = "None chosen: all of them."
+NEXT = "Next question"
+START = "Start"
+COMMIT = "Commit"
+HINT = "Hint"
+GIVE_UP = "Give up"
+ANSWER = "Your answer"
+ANSWER_INFO = "Write it, or choose: the list has every answer of this kind."
+OPTIONS = "Choose one"
+SURE = "How sure are you?"
+CERTAINTY_CHOICES = [
+    (f"{words}   (right {MARKS[key, True]:+d}, wrong {MARKS[key, False]:d})", key) for key, words in CERTAINTIES.items()
+]
+CLICK = "Click on the image, or move the cross with the arrow keys."
+READING = "The model's reading"
+MISTAKE = "Report a mistake"
+MISTAKE_LABEL = "What is wrong with this question?"
+REPORTED = "Thank you. Two such reports stop the question."
+ASK = "Ask about this case"
+ASK_INFO = "The model answers; each sentence is set beside the key."
+DRAWING = "drawing the first pack, a few seconds"
+ASKING = "asking the model"
+NO_EXPLANATION = "There is no sourced explanation for this item."
+CONFIDENT_ERROR = "Confident error: it comes back today."
+SURE_FIRST = "Say how sure you are, too."
+NO_ATTEMPT = "Press Start first."
+MODEL_WARNING = "Another reader, and often wrong."
+OWN_MODALITIES = ["X-ray", "CT", "MRI", "ultrasound", "photograph", "microscopy", "other"]
+OWN_REGIONS = ["chest", "brain", "abdomen", "neck", "pelvis", "limb", "skin", "eye", "other"]
+OWN_SIDES = ["left", "right", "both", "none or middle"]
+OWN_COMMIT = "Commit, then ask the model"
+OWN_QUESTION = "What is abnormal in this image?"
+OWN_NEEDS = "Choose an image and say what you see first."
+OWN_KEPT = "Nothing of your image is kept."
+GAPS = "Fill the gap: captions of similar figures"
+CHECK = "Check"
+LOG_DOWNLOAD = "Download my log"
+LOG_UPLOAD = "Bring a log back"
+LOG_DELETE = "Delete my log"
+LOG_DELETED = "Your log is deleted."
+LOG_NOTE = "Your answers belong to you. This browser holds a random name for them; nobody else's screen shows it."
+ANKI = "Anki cards of what I answered"
+TEACHER_KEY = "Teacher's key"
+TEACHER_KEY_INFO = "medvint study teacher-key shows it. Keys of answers leave only with it."
+PACK_NAME = "Name of the pack"
+ZIP = "Choose a ZIP"
+PUBLISH = "Publish"
+RESULTS = "Results"
+EXPORT = "Export"
+WRONG_KEY = "This is not the teacher's key."
+TOO_FEW = "too few to tell"

@@ -1,0 +1,96 @@
+"""The study page in Chromium, over the real web process without a model."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from assistant.study.evaluation.played import crawl_browser
+from assistant.study.gate import Gate, open_gate
+from tests.browser import find_chromium
+from tests.conftest import Server, start
+from tests.study.conftest import drawn_shelf  # noqa: F401
+
+expect.set_options(timeout=60_000)
+
+
+@pytest.fixture(scope="module")
+def study_server(tmp_path_factory, drawn_shelf: Path, free_port) -> Iterator[tuple[Server, Gate]]:  # noqa: F811
+    folder, port = tmp_path_factory.mktemp("study-page"), free_port()
+    shutil.copytree(drawn_shelf, folder / "study" / "packs")
+    settings = {"data_dir": folder, "model_port": free_port(), "port": port}
+    server = start("web", f"http://127.0.0.1:{port}", "/healthz", settings, folder / "web.log")
+    yield server, open_gate(folder)
+    server.stop()
+
+
+@pytest.fixture
+def study(browser_page: Page, study_server) -> Page:
+    browser_page.goto(f"{study_server[0].url}/study/")
+    browser_page.click("#practise-start")
+    expect(browser_page.locator(".study-question img")).to_be_visible()
+    return browser_page
+
+
+def served(page: Page, gate: Gate):
+    """The item behind the picture that the page shows."""
+    source = page.get_attribute(".study-question img", "src")
+    return gate.log.served(source.removeprefix("image/").removesuffix(".png")).item
+
+
+def answer(page: Page, item) -> None:
+    if item.kind == "place":
+        x, y, wide, high = item.gold.boxes[0]
+        picture = page.locator(".study-question img")
+        box = picture.bounding_box()
+        picture.click(position={"x": (x + wide / 2) * box["width"], "y": (y + high / 2) * box["height"]})
+    elif item.kind == "option":
+        page.get_by_role("radio", name=item.gold.answer, exact=True).check()
+    else:
+        page.locator("#practise-answer input").fill(item.gold.answer)
+        page.keyboard.press("Tab")
+
+
+def test_right_answers_of_every_kind_are_marked_right(study: Page, study_server):
+    gate, kinds = study_server[1], set()
+    for _ in range(12):
+        item = served(study, gate)
+        kinds.add(item.kind)
+        answer(study, item)
+        study.locator("#practise-certainty input").nth(2).check()
+        study.click("#practise-commit")
+        expect(study.locator(".study-reveal.right .verdict-line")).to_contain_text("Right. C3, +3")
+        study.click("#practise-next")
+        expect(study.locator(".study-question img")).to_be_visible()
+        if kinds == {"place", "option", "text"}:
+            return
+    assert {"option", "text"} <= kinds
+
+
+def test_how_sure_has_to_be_said(study: Page, study_server):
+    answer(study, served(study, study_server[1]))
+    study.click("#practise-commit")
+    expect(study.locator(".study-problem")).to_contain_text("how sure")
+    expect(study.locator(".study-question")).to_be_visible()
+
+
+def test_an_open_question_is_there_again_after_a_reload(study: Page):
+    before = study.get_attribute(".study-question img", "src")
+    study.reload()
+    study.click("#practise-start")
+    expect(study.locator(".study-question img")).to_have_attribute("src", before)
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_is_cut_off_at_either_width(study: Page, width: int):
+    study.set_viewport_size({"width": width, "height": 844})
+    assert study.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    expect(study.locator("#study-aid")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_the_crawler_finds_nothing_on_the_page(study_server):
+    found = crawl_browser(study_server[0].url, study_server[1], 40, find_chromium())
+    assert found["leaks"] == []

@@ -76,7 +76,7 @@ class Variant:
         shapes = MedVInTTEForMaskedLM(self.config).state_dict()
         state = {}
         for name, tensor in shapes.items():
-            values = torch.zeros_like(tensor) if "num_batches" in name else _random(name, tensor.shape)
+            values = te_tensor(name, tensor.shape)
             state[original_name(name, self.text)] = values
         for layer in range(TEXT[self.text]["num_hidden_layers"]):
             for module in LORA_MODULES[self.text]:
@@ -144,7 +144,10 @@ def original_name(name: str, text: str) -> str:
     return name
 
 
-def _random(name: str, shape: torch.Size) -> torch.Tensor:
+def te_tensor(name: str, shape: torch.Size) -> torch.Tensor:
+    """The tensor of one of our names, of a scale at which an answer depends on the image."""
+    if "num_batches" in name:
+        return torch.zeros(shape, dtype=torch.long)
     if name == "mlm_projection":
         return random_tensor(name, (shape[1], shape[0])).T.contiguous()
     alike = next((m.expand(kind) for pattern, kind in _ALIKE if (m := re.fullmatch(pattern, name))), name)

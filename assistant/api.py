@@ -124,7 +124,7 @@ async def _status(assistant: Assistant) -> dict[str, Any]:
     problem = await asyncio.to_thread(assistant.figures.problem)
     return {
         "status": "ready" if model.ready and not problem else "not ready",
-        "model": {"ready": model.ready, "name": model.name, "demo": model.is_demo},
+        "model": {"ready": model.ready, "name": model.name, "demo": model.is_demo, "note": model.note},
         "index": {"ready": not problem, "problem": problem},
     }
 

@@ -16,7 +16,7 @@ from assistant.confidence import Confidence, stored_calibration
 from assistant.conversation import fit
 from assistant.evidence import Support, support
 from assistant.figure_search import FigureSearch
-from assistant.model import ImageNotReadError, ModelClient
+from assistant.model import ImageNeededError, ImageNotReadError, ModelClient
 from assistant.notices import notices
 from assistant.served_model import ServedModel
 from assistant.settings import Settings
@@ -129,6 +129,9 @@ class Assistant:
             raise ImageNotReadError(
                 f"{served.name} reads text only and cannot look at an image. Please ask without one."
             )
+        if served.answers_alone and not seen:
+            yield turn
+            raise ImageNeededError(f"{served.name} answers questions about an image only. Please add one.")
         captions = hits if self._settings.captions_in_prompt else []
         fitted = await fit([*history, turn], captions, served, self.model.count, self._settings.max_answer_tokens)
         turn = replace(turn, notes=(*turn.notes, *fitted.notes))

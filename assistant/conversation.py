@@ -49,6 +49,8 @@ class Fitted:
 def belonging(turns: Sequence["Turn"], served: ServedModel) -> list["Turn"]:
     """The turns that belong to the last one's question, with those of their images that the model can be given."""
     told = _answered(turns)
+    if served.answers_alone:
+        return _last(told, 0)
     left = 1 if served.max_images is None else served.max_images
     first, lost = 0, False
     for at in reversed(range(len(told))):
@@ -132,6 +134,8 @@ async def fit(
     notes = []
     if any(turn.images for turn in turns) and not any(turn.images for turn in told):
         notes.append(f"{served.name} reads text only and did not see the image")
+    if served.answers_alone and len(turns) > 1:
+        notes.append(f"{served.name} reads each question alone: what was said before was not read")
     if served.context is None or not served.counts:
         return Fitted(messages_of(told, captions), tuple(notes))
     room = served.context - min(answer_tokens, served.context // 2)

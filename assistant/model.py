@@ -56,6 +56,12 @@ class ImageNotReadError(ModelError):
     code = READS_NO_IMAGES
 
 
+class ImageNeededError(ModelError):
+    """The model answers questions about an image only."""
+
+    code = "model_needs_an_image"
+
+
 class ModelRefusedError(ModelError):
     """The server did not accept the request."""
 
@@ -78,6 +84,11 @@ class ModelState:
     name: str
     is_demo: bool
     served: ServedModel | None = None
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the model's kind; "" where there is nothing."""
+        return self.served.note if self.served else ""
 
 
 class ModelClient:

@@ -17,10 +17,10 @@
     line.className = state;
   };
 
-  const showDemo = (isDemo) => {
+  const showNote = (isDemo, said) => {
     const note = document.getElementById("demo-note");
     const line = document.getElementById("model-line");
-    if (note && line) note.textContent = isDemo ? line.dataset.demoText : "";
+    if (note && line) note.textContent = isDemo ? line.dataset.demoText : said;
   };
 
   // Gradio calls its examples a list and their buttons no items of it, and leaves the sidebar's button without a name.
@@ -38,7 +38,7 @@
       if (!model.ready) showStatus("the model is starting or has stopped; the conversation is kept", "problem");
       else if (!index.ready) showStatus(`${model.name}, without figures: ${index.problem}`, "problem");
       else showStatus(`model: ${model.name}`, "ready");
-      if (model.ready) showDemo(model.demo);
+      if (model.ready) showNote(model.demo, model.note);
     } catch {
       showStatus("this page has lost its server; the conversation is kept", "problem");
     }

@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from serving.server import TE_OWNER
+
 MAX_IMAGES = 4
 """More images than these are never put into one conversation."""
 
@@ -27,7 +29,12 @@ READS_NO_IMAGES = "model_reads_no_images"
 PROBE_TIMEOUT_S = 30.0
 MEDVINT_PROMPT = "medvint_chat"
 MEDVINT_LLAMA_PROMPT = "medvint_llama_chat"
+MEDVINT_TE_PROMPT = "blank"
 OWN_TEMPLATE = "the model's own chat template"
+
+ANSWERS_ALONE = (
+    "MedVInT-TE gives one short answer to one question about an image: it knows no dialogue and cannot explain."
+)
 
 _WORDS = "word"
 _IMAGE_LIMIT = re.compile(r"At most (\d+) image")
@@ -58,6 +65,16 @@ class ServedModel:
     @property
     def is_medvint(self) -> bool:
         return self.prompt != OWN_TEMPLATE
+
+    @property
+    def answers_alone(self) -> bool:
+        """Whether it is a MedVInT-TE: a short answer to one question about one image, no dialogue."""
+        return self.prompt == MEDVINT_TE_PROMPT
+
+    @property
+    def note(self) -> str:
+        """What a person should know of its kind before asking; "" where there is nothing."""
+        return ANSWERS_ALONE if self.answers_alone else ""
 
     @property
     def is_demo(self) -> bool:
@@ -100,6 +117,8 @@ async def ask_server(http: httpx.AsyncClient, root_url: str, card: dict[str, Any
     """
     identity = str(card["id"])
     name = PurePath(str(card.get("root") or identity)).name
+    if card.get("owned_by") == TE_OWNER:
+        return ServedModel(identity, name, context, max_images=1, prompt=MEDVINT_TE_PROMPT, counts=True)
     one = await read(http, root_url, identity, _question(images=1))
     if one is None:
         return ServedModel(identity, name, context)

@@ -3,7 +3,9 @@
 `check_fit` names every tensor that is missing, extra or misshapen, and what that usually means.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -13,8 +15,8 @@ from serving.original_keys import CLIP_PREFIX, OriginalKeys
 from serving.weight_files import ConversionError, StoredTensor
 
 MOST_NAMES = 20
-_EMBEDDING = "language_model.model.embed_tokens.weight"
-_LANGUAGE_LAYER = "language_model.model.layers."
+_EMBEDDINGS = ("language_model.model.embed_tokens.weight", "text_encoder.embed_tokens.weight")
+_LANGUAGE_LAYER = r"(?:language_model\.model|text_encoder)\.layers\.(\d+)\..+"
 
 
 class MissingKeysError(ConversionError):
@@ -50,6 +52,32 @@ def check_fit(config: MedVInTConfig, keys: OriginalKeys, weights: Mapping[str, S
     }
     if config.tie_word_embeddings:
         del expected["language_model.lm_head.weight"]
+    refuse_misfits(
+        "MedVInT-TD",
+        expected,
+        keys,
+        weights,
+        lambda missing, extra, misshapen: _cause(config, weights, missing, extra, misshapen),
+    )
+
+
+def refuse_misfits(
+    model: str,
+    expected: Mapping[str, tuple[int, ...]],
+    keys: OriginalKeys,
+    weights: Mapping[str, StoredTensor],
+    cause: Callable[[list[str], list[str], list[str]], str],
+) -> None:
+    """Compare a checkpoint's tensors with the shapes that a model has.
+
+    Args:
+        model: how messages call it.
+        expected: shapes by our names.
+        cause: what the missing, extra and misshapen tensors probably mean.
+
+    Raises:
+        MissingKeysError, UnknownKeysError, ShapeError: as `check_fit`.
+    """
     extra = [keys.weights.get(name, name) for name in weights if name not in expected] + keys.unknown
     missing = [name for name in expected if name not in weights]
     misshapen = [
@@ -66,18 +94,18 @@ def check_fit(config: MedVInTConfig, keys: OriginalKeys, weights: Mapping[str, S
         f"{what}: {listed(names)}."
         for what, names in (
             ("Missing from the checkpoint", missing),
-            ("No place in MedVInT-TD for", extra),
+            (f"No place in {model} for", extra),
             ("Of another shape or kind", misshapen),
         )
         if names
     ]
     if faults:
         kind = MissingKeysError if missing else UnknownKeysError if extra else ShapeError
-        raise kind(" ".join([*faults, _cause(config, weights, missing, extra, misshapen)]))
+        raise kind(" ".join([*faults, cause(missing, extra, misshapen)]))
 
 
 def check_lora(
-    module: str, lora_a: StoredTensor, lora_b: StoredTensor, weights: Mapping[str, StoredTensor], config: MedVInTConfig
+    module: str, lora_a: StoredTensor, lora_b: StoredTensor, weights: Mapping[str, StoredTensor], text_config: Any
 ) -> None:
     """A [rank, in_features] and B [out_features, rank] fit the weight that they change.
 
@@ -91,7 +119,7 @@ def check_lora(
     if (lora_b.shape[0], lora_a.shape[1]) != shape or lora_a.shape[0] != lora_b.shape[1]:
         raise ShapeError(
             f"LoRA of {module} is {list(lora_b.shape)} x {list(lora_a.shape)}, the weight {list(shape)}. "
-            + _other_language_model(config, weights)
+            + other_language_model(text_config, weights)
         )
 
 
@@ -140,15 +168,14 @@ def _cause(
     if any(name.startswith("projector.") for name in wrong):
         return "Probably another projector than config.json says, or an incomplete download."
     if any(name.startswith("language_model.") for name in wrong) or any("llamacasual." in name for name in extra):
-        return _other_language_model(config, weights)
+        return other_language_model(config.text_config, weights)
     return "Probably a checkpoint of another project, or one that was changed after MedVInT-TD's training."
 
 
-def _other_language_model(config: MedVInTConfig, weights: Mapping[str, StoredTensor]) -> str:
-    """Both language models in figures, so that a person sees which is the wrong one."""
-    given = config.text_config
-    layers = len({name.removeprefix(_LANGUAGE_LAYER).split(".")[0] for name in weights if _LANGUAGE_LAYER in name})
-    embedding = weights.get(_EMBEDDING)
+def other_language_model(given: Any, weights: Mapping[str, StoredTensor]) -> str:
+    """Both language models in figures, so that a person sees which is wrong; `given` is LLaMA's configuration."""
+    layers = len({match[1] for name in weights if (match := re.fullmatch(_LANGUAGE_LAYER, name))})
+    embedding = next((weights[name] for name in _EMBEDDINGS if name in weights), None)
     found = f"{layers} layers"
     if embedding is not None and len(embedding.shape) == 2:
         found += f", width {embedding.shape[1]}, {embedding.shape[0]} tokens"

@@ -35,6 +35,7 @@ from serving.converted_folder import (
 from serving.decoders import Decoder, open_decoder
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.processing import MedVInTImageProcessor
+from serving.medvint_te.original_keys import is_te
 from serving.original_keys import OriginalKeys, read_projector_config, read_vision_config, sort_keys
 from serving.weight_files import (
     CheckpointNotFoundError,
@@ -70,13 +71,14 @@ Adapter = dict[str, tuple[StoredTensor, StoredTensor]]
 SOURCES = "sources.json"
 LORA_FOLDER = "lora"
 LORA_ALPHA = 32.0
+MODEL_TYPES = ("medvint", "medvint_te")
 _EMBEDDING = "language_model.model.embed_tokens.weight"
 _LM_HEAD = "language_model.lm_head.weight"
 _HASH_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
-class _Unsaid:
+class Unsaid:
     """What the weights do not say, as the caller gave it; None: as `config.json` beside them says, or the original."""
 
     num_heads: int | None
@@ -100,11 +102,12 @@ def convert(
     dtype: torch.dtype | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    """Convert a MedVInT-TD checkpoint and give the folder.
+    """Convert a MedVInT-TD checkpoint, or a MedVInT-TE's, which is known by its keys, and give the folder.
 
     Args:
         source: `.bin`, `.safetensors`, an index of shards, a folder of them, or a model of the Hub.
-        llm: folder, GGUF file or Hub id of the language model; its weights are used where `source` has none.
+        llm: folder, GGUF file or Hub id of the language model (of TE: a folder of its LLaMA or BERT); its weights are
+            used where `source` has none.
         out: the folder to make.
         subfolder: of `source`, where it holds several checkpoints.
         tokenizer: folder, GGUF file or Hub id. Default: `llm`.
@@ -129,27 +132,32 @@ def convert(
     tell("Reading the checkpoint", 0.0)
     files = open_source(source, subfolder)
     tensors = open_tensors(files)
+    unsaid = Unsaid(num_heads, vision_heads, image_size, lora_alpha)
+    if is_te(tensors):
+        # It stands on what is here.
+        from serving.medvint_te.conversion import convert_te
+
+        if not merge_lora:
+            raise ConversionError("MedVInT-TE is served with LoRA merged: leave the adapter in.")
+        return convert_te(files, tensors, llm, out, tokenizer=tokenizer, unsaid=unsaid, dtype=dtype, tell=tell)
     decoder = open_decoder(llm, tokenizer)
     keys = sort_keys(list(tensors))
     weights = {name: tensors[key] for name, key in keys.weights.items()}
     if not any(name.startswith("language_model.") for name in weights):
         tell("Reading the language model", 0.1)
         weights |= {f"language_model.{name}": tensor for name, tensor in decoder.read_weights().items()}
-    beside = _settings_beside(files[0].parent)
-    unsaid = _Unsaid(num_heads, vision_heads, image_size, lora_alpha)
+    beside = settings_beside(files[0].parent)
     config, assumed = _configuration(beside, decoder, weights, unsaid)
     check_fit(config, keys, weights)
     dtype = dtype or weights[_EMBEDDING].dtype
-    adapter = _adapter(keys, tensors)
+    adapter = read_adapter(keys, tensors)
     alpha = float(lora_alpha or beside.get("lora_alpha") or LORA_ALPHA)
     if adapter and not (lora_alpha or beside.get("lora_alpha")):
         assumed["lora_alpha"] = alpha
-    for module, (lora_a, lora_b) in adapter.items():
-        check_lora(module, lora_a, lora_b, weights, config)
-        if merge_lora:
-            weights[f"{module}.weight"] = _merged(weights[f"{module}.weight"], lora_a, lora_b, alpha)
+    merged = merge_adapter(adapter, weights, config.text_config, alpha)
+    weights |= merged if merge_lora else {}
 
-    hashing = _Hashes([*files, *decoder.files])
+    hashing = Hashes([*files, *decoder.files])
     with hashing, new_folder(out, sum(output_sizes(weights, dtype).values())) as folder:
         tell("Writing weights", 0.15)
         write_weights(weights, dtype, folder, lambda share: tell("Writing weights", 0.15 + 0.7 * share))
@@ -184,7 +192,7 @@ def open_source(source: Path | str, subfolder: str | None = None) -> list[Path]:
     return find_weights(Path(source), subfolder)
 
 
-def _settings_beside(folder: Path) -> dict[str, Any]:
+def settings_beside(folder: Path) -> dict[str, Any]:
     """What `config.json` (of a MedVInT) and `adapter_config.json` (of PEFT) say."""
     found: dict[str, Any] = {}
     for name in ("adapter_config.json", "config.json"):
@@ -197,13 +205,13 @@ def _settings_beside(folder: Path) -> dict[str, Any]:
             raise ConversionError(f"{name} beside the weights is not JSON: {error}.") from error
         if name == "adapter_config.json":
             found["lora_alpha"] = said.get("lora_alpha")
-        elif said.get("model_type") == "medvint":
+        elif said.get("model_type") in MODEL_TYPES:
             found |= said
     return found
 
 
 def _configuration(
-    beside: dict[str, Any], decoder: Decoder, weights: dict[str, StoredTensor], unsaid: _Unsaid
+    beside: dict[str, Any], decoder: Decoder, weights: dict[str, StoredTensor], unsaid: Unsaid
 ) -> tuple[MedVInTConfig, dict[str, Any]]:
     """The configuration, and what of it was taken by default. Takes the head out of `weights` where it is tied."""
     assumed: dict[str, Any] = {}
@@ -250,11 +258,32 @@ def _is_tied(decoder: Decoder, weights: dict[str, StoredTensor]) -> bool:
     return head.shape == embedding.shape and torch.equal(head, embedding.to(head.dtype))
 
 
-def _adapter(keys: OriginalKeys, tensors: dict[str, StoredTensor]) -> Adapter:
+def read_adapter(keys: OriginalKeys, tensors: dict[str, StoredTensor]) -> Adapter:
+    """LoRA's pairs.
+
+    Raises:
+        MissingKeysError: one of a pair is not there.
+    """
     lone = keys.lora_a.keys() ^ keys.lora_b.keys()
     if lone:
         raise MissingKeysError(f"LoRA has only one of its two matrices for {listed(sorted(lone))}.")
     return {module: (tensors[keys.lora_a[module]], tensors[keys.lora_b[module]]) for module in keys.lora_a}
+
+
+def merge_adapter(
+    adapter: Adapter, weights: dict[str, StoredTensor], text_config: Any, alpha: float
+) -> dict[str, StoredTensor]:
+    """The weights that LoRA changes, with its change.
+
+    Raises:
+        UnknownKeysError, ShapeError: it does not fit them.
+    """
+    for module, (lora_a, lora_b) in adapter.items():
+        check_lora(module, lora_a, lora_b, weights, text_config)
+    return {
+        f"{module}.weight": _merged(weights[f"{module}.weight"], lora_a, lora_b, alpha)
+        for module, (lora_a, lora_b) in adapter.items()
+    }
 
 
 def _merged(weight: StoredTensor, lora_a: StoredTensor, lora_b: StoredTensor, alpha: float) -> StoredTensor:
@@ -304,7 +333,7 @@ def _write_settings(config: MedVInTConfig, decoder: Decoder, dtype: torch.dtype,
     ).save_pretrained(folder)
 
 
-class _Hashes:
+class Hashes:
     """SHA-256 of files, made beside other work; leaving the context ends it."""
 
     def __init__(self, files: Iterable[Path]) -> None:
@@ -312,7 +341,7 @@ class _Hashes:
         self._stop = threading.Event()
         self._made = {file: self._pool.submit(self._sha256, file) for file in files}
 
-    def __enter__(self) -> "_Hashes":
+    def __enter__(self) -> "Hashes":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -77,7 +77,7 @@ class Decoder:
         Raises:
             DecoderError: its ids are not those of the model, or a special token escapes the template.
         """
-        tokenizer = self._load_tokenizer()
+        tokenizer = self.own_tokenizer()
         ids = tokenizer.get_vocab()
         if len(ids) > self.config.vocab_size:
             raise DecoderError(
@@ -97,10 +97,15 @@ class Decoder:
 
     def stop_token_ids(self, stop_token_id: int) -> list[int]:
         """What ends an answer: MedVInT's own token, and the one that the language model learnt."""
-        own = self._load_tokenizer().eos_token_id
+        own = self.own_tokenizer().eos_token_id
         return sorted({stop_token_id, *([] if own is None else [own])})
 
-    def _load_tokenizer(self) -> PreTrainedTokenizerBase:
+    def own_tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer as it lies there.
+
+        Raises:
+            DecoderError: there is none that can be read.
+        """
         if self.tokenizer_gguf:
             return AutoTokenizer.from_pretrained(self.tokenizer_folder, gguf_file=self.tokenizer_gguf)
         pieces = self.tokenizer_folder / "tokenizer.model"
@@ -120,15 +125,18 @@ class Decoder:
             ) from error
 
 
-def open_decoder(source: Path | str, tokenizer: Path | str | None = None) -> Decoder:
+def open_decoder(
+    source: Path | str, tokenizer: Path | str | None = None, kinds: tuple[str, ...] = ("llama",)
+) -> Decoder:
     """Read the configuration of a Hugging Face folder, a model of the Hub, or a GGUF file.
 
     Args:
         source: of the language model. From the Hub, only settings and tokenizer are fetched here.
         tokenizer: the same for the tokenizer, where it lies elsewhere.
+        kinds: the architectures that will do: MedVInT-TD's LLaMA; MedVInT-TE reads with a BERT too.
 
     Raises:
-        DecoderError: no such path, no configuration, or not of LLaMA's architecture.
+        DecoderError: no such path, no configuration, or another architecture.
         HubError: it cannot be fetched.
     """
     folder, gguf_file = _place(source)
@@ -138,8 +146,11 @@ def open_decoder(source: Path | str, tokenizer: Path | str | None = None) -> Dec
         config = AutoConfig.from_pretrained(folder, **({"gguf_file": gguf_file} if gguf_file else {}))
     except (OSError, ValueError) as error:
         raise DecoderError(f"The configuration of {source} cannot be read: {str(error).splitlines()[0]}") from error
-    if config.model_type != "llama":
-        raise DecoderError(f"MedVInT-TD is built on LLaMA's architecture; {source} is {config.model_type!r}.")
+    if config.model_type not in kinds:
+        needed = (
+            "MedVInT-TD is built on LLaMA's architecture" if kinds == ("llama",) else f"It takes {' or '.join(kinds)}"
+        )
+        raise DecoderError(f"{needed}; {source} is {config.model_type!r}.")
     decoder = Decoder(
         config, folder, gguf_file, *_place(tokenizer or source), hub_id=str(source) if hub.is_hub_id(source) else None
     )

@@ -5,7 +5,7 @@ the decoder is called `llamacasual`). Ours: `serving.medvint.modeling`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"llamacasual\.(?:base_model\.model\.)?(model|lm_head)\.(.+)", r"language_model.\1.\2"),
 )
 _TOWER = re.compile(r"vision_model\.(\d+)\.(.+)")
-_LORA = re.compile(r"(?P<module>language_model\..+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
+_LORA = re.compile(r"(?P<module>(?:language_model|text_encoder)\..+)\.lora_(?P<side>[AB])(?:\.default)?\.weight")
 
 
 @dataclass
@@ -48,19 +48,27 @@ class OriginalKeys:
 
 def our_name(key: str) -> str | None:
     """Our name of an original tensor; "" where it is not needed, None where it is unknown."""
-    # New PEFT wraps a layer that it changes (q_proj.base_layer.weight), distributed training the whole.
-    key = key.replace(".base_layer.", ".").removeprefix("module.")
-    for pattern, ours in _RENAMES:
-        match = re.fullmatch(pattern, key)
-        if match:
-            return match.expand(ours)
+    key = unwrapped(key)
+    name = renamed(key, _RENAMES)
+    if name is not None:
+        return name
     tower = _TOWER.fullmatch(key)
     if tower and tower[1] in TOWER_CHILDREN:
         return f"vision_tower.{TOWER_CHILDREN[tower[1]]}.{tower[2]}"
     return None
 
 
-def sort_keys(keys: list[str]) -> OriginalKeys:
+def unwrapped(key: str) -> str:
+    """Without what new PEFT (`q_proj.base_layer.weight`) and distributed training put around a name."""
+    return key.replace(".base_layer.", ".").removeprefix("module.")
+
+
+def renamed(key: str, renames: Sequence[tuple[str, str]]) -> str | None:
+    """Our name by the first pattern that is the whole key; None where there is none."""
+    return next((match.expand(ours) for pattern, ours in renames if (match := re.fullmatch(pattern, key))), None)
+
+
+def sort_keys(keys: list[str], our_name: Callable[[str], str | None] = our_name) -> OriginalKeys:
     """Give every tensor of a checkpoint its place."""
     found = OriginalKeys()
     for key in keys:
@@ -78,8 +86,8 @@ def sort_keys(keys: list[str]) -> OriginalKeys:
     return found
 
 
-def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """`vision_config` of a checkpoint, from our names and shapes.
+def read_vision_config(shapes: Mapping[str, tuple[int, ...]], stages: int = 3) -> dict[str, Any]:
+    """`vision_config` of a checkpoint, from our names and shapes; `stages` of PMC-CLIP are in it.
 
     PMC-CLIP's image size is not in the weights: the original's 512. The heads of a vision
     transformer are not either: CLIP's, 64 wide.
@@ -87,7 +95,7 @@ def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
     prefix = CLIP_PREFIX
     position = shapes.get(f"{prefix}embeddings.position_embedding.weight")
     if position is None:
-        layers = [_count(shapes, rf"vision_tower\.layer{stage}\.(\d+)\..+") for stage in (1, 2, 3)]
+        layers = [count_in(shapes, rf"vision_tower\.layer{stage}\.(\d+)\..+") for stage in range(1, stages + 1)]
         stem = shapes.get("vision_tower.conv3.weight", (64,))
         return {"kind": "pmc_clip", "image_size": 512, "layers": layers, "width": stem[0]}
     # A tensor that is absent gets CLIP's value here, and is named when the whole is checked.
@@ -98,7 +106,7 @@ def read_vision_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         "patch_size": patch_size,
         "hidden_size": position[1],
         "intermediate_size": shapes.get(f"{prefix}encoder.layers.0.mlp.fc1.weight", (3072,))[0],
-        "num_hidden_layers": _count(shapes, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\..+"),
+        "num_hidden_layers": count_in(shapes, rf"{re.escape(prefix)}encoder\.layers\.(\d+)\..+"),
         "num_attention_heads": position[1] // 64,
     }
 
@@ -114,11 +122,12 @@ def read_projector_config(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, An
     return {
         "kind": "transformer",
         "num_queries": queries[0],
-        "num_layers": _count(shapes, r"projector\.layers\.(\d+)\..+"),
+        "num_layers": count_in(shapes, r"projector\.layers\.(\d+)\..+"),
         "num_heads": 12 if any(name.startswith(CLIP_PREFIX) for name in shapes) else 8,
         "intermediate_size": shapes.get("projector.layers.0.linear1.weight", (queries[1],))[0],
     }
 
 
-def _count(names: Mapping[str, Any], pattern: str) -> int:
+def count_in(names: Mapping[str, Any], pattern: str) -> int:
+    """How many different first groups of `pattern` there are among the names."""
     return len({match[1] for name in names if (match := re.fullmatch(pattern, name))})

@@ -1,4 +1,4 @@
-"""The model server: vLLM's OpenAI API on one model. Nothing else in this project knows vLLM's flags.
+"""The model server: vLLM's OpenAI API on one model, or the same for a MedVInT-TE. Nothing else here knows vLLM's flags.
 
 serve("data/models/demo", port=8000)
 curl http://127.0.0.1:8000/v1/models
@@ -13,6 +13,8 @@ from pathlib import Path
 
 SERVED_NAME = "medvint"
 LORA_NAME = "medvint-lora"
+TE_OWNER = "medvint-te"
+"""By this owner in `/v1/models` a server says that its model is a MedVInT-TE."""
 
 # Prompts of an image question are under 100 tokens: smaller blocks let a repeated prefix be found.
 CPU_BLOCK_SIZE = 32
@@ -76,6 +78,16 @@ def vllm_command(
     return command + (extra or [])
 
 
+def model_command(
+    model: str | Path, host: str = "127.0.0.1", port: int = 8000, dtype: str = "auto", *, lora: Path | None = None
+) -> list[str]:
+    """The command that serves `model`: vLLM, or for a MedVInT-TE, which is no decoder, a server of its own."""
+    if not is_medvint_te(Path(model)):
+        return vllm_command(model, host, port, dtype, lora=lora)
+    command = [sys.executable, "-m", "serving.medvint_te.server", "--model", str(model)]
+    return [*command, "--host", host, "--port", str(port), "--dtype", dtype]
+
+
 def vllm_environment(
     model: str | Path, base: Mapping[str, str] | None = None, *, gpu: bool | None = None
 ) -> dict[str, str]:
@@ -110,7 +122,7 @@ def serve(
     Raises:
         OSError: the interpreter cannot be started.
     """
-    command = vllm_command(model, host, port, dtype, lora=lora)
+    command = model_command(model, host, port, dtype, lora=lora)
     os.execve(command[0], command, vllm_environment(model))  # noqa: S606
 
 
@@ -132,6 +144,11 @@ def kv_cache_bytes(model: Path, max_model_len: int | None = None) -> int | None:
 def is_medvint(model: Path) -> bool:
     """Whether the folder holds a converted MedVInT."""
     return _config(model).get("model_type") == "medvint"
+
+
+def is_medvint_te(model: Path) -> bool:
+    """Whether the folder holds a converted MedVInT-TE."""
+    return _config(model).get("model_type") == "medvint_te"
 
 
 def _context_length(model: Path) -> int | None:

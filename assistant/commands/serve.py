@@ -1,4 +1,4 @@
-"""`medvint serve`: the model behind vLLM's OpenAI API."""
+"""`medvint serve`: the model behind vLLM's OpenAI API, a MedVInT-TE behind the same of its own."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -30,7 +30,7 @@ def serve(
     lora: Annotated[
         Path | None, typer.Option(help="An adapter that was left apart, served beside the model as medvint-lora.")
     ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Print vLLM's command and do not run it.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the server's command and do not run it.")] = False,
 ) -> None:
     """Serve a model through vLLM until Ctrl-C. Examples:
 
@@ -55,6 +55,6 @@ def serve(
         raise CommandError(f"{lora} is not a folder.")
     model_port = port or settings.model_port
     if show:
-        typer.echo(shlex.join(server.vllm_command(str(path), host, model_port, dtype.value, lora=lora)))
+        typer.echo(shlex.join(server.model_command(str(path), host, model_port, dtype.value, lora=lora)))
         return
     server.serve(str(path), host, model_port, dtype.value, lora=lora)

@@ -84,9 +84,9 @@ class MedVInTConfig(PreTrainedConfig):
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.vision_config = asdict(VisionConfig(**_known(VisionConfig, self.vision_config)))
+        self.vision_config = asdict(VisionConfig(**known_fields(VisionConfig, self.vision_config)))
         self.vision_config["layers"] = list(self.vision_config["layers"])
-        self.projector_config = asdict(ProjectorConfig(**_known(ProjectorConfig, self.projector_config)))
+        self.projector_config = asdict(ProjectorConfig(**known_fields(ProjectorConfig, self.projector_config)))
         if self.text_config is None:
             self.text_config = LlamaConfig()
         elif isinstance(self.text_config, dict):
@@ -100,14 +100,19 @@ class MedVInTConfig(PreTrainedConfig):
 
     @property
     def vision(self) -> VisionConfig:
-        return VisionConfig(**_known(VisionConfig, self.vision_config))
+        return VisionConfig(**known_fields(VisionConfig, self.vision_config))
 
     @property
     def projector(self) -> ProjectorConfig:
-        return ProjectorConfig(**_known(ProjectorConfig, self.projector_config))
+        return ProjectorConfig(**known_fields(ProjectorConfig, self.projector_config))
 
 
-def _known(kind: type, values: dict | None) -> dict:
+def known_fields(kind: type, values: dict | None) -> dict:
+    """The values of one of the parts, read strictly.
+
+    Raises:
+        ValueError: a field that the part has not.
+    """
     values = dict(values or {})
     unknown = values.keys() - kind.__dataclass_fields__.keys()  # type: ignore[attr-defined]
     if unknown:

@@ -54,13 +54,10 @@ class QueryLayer(nn.Module):
         return queries + self.dropout(self.linear2(hidden))
 
 
-class TransformerProjector(nn.Module):
-    """Learned queries over the patches (the released checkpoints' projector).
+class QueryTransformer(nn.Module):
+    """Learned queries that look at the patches: [n, patches, in_channels] -> [n, num_queries, hidden_size]."""
 
-    Takes patches [n, patches, in_channels], gives [n, num_queries, out_features].
-    """
-
-    def __init__(self, config: ProjectorConfig, in_channels: int, out_features: int, dropout: float = 0.1) -> None:
+    def __init__(self, config: ProjectorConfig, in_channels: int, dropout: float = 0.1) -> None:
         super().__init__()
         hidden_size = config.hidden_size or in_channels
         self.position = config.position
@@ -72,9 +69,6 @@ class TransformerProjector(nn.Module):
             for _ in range(config.num_layers)
         )
         self.norm = nn.LayerNorm(hidden_size)
-        self.fc_l1 = nn.Linear(hidden_size, hidden_size)
-        self.fc_l2 = nn.Linear(hidden_size, out_features)
-        self.output_norm = nn.LayerNorm(out_features) if config.output_norm else nn.Identity()
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         values = self.input_proj(self.patch_norm(patches))
@@ -85,7 +79,24 @@ class TransformerProjector(nn.Module):
         queries = self.query_embed.weight.expand(len(patches), -1, -1)
         for layer in self.layers:
             queries = layer(queries, keys, values)
-        hidden = functional.relu(self.fc_l1(self.norm(queries)))
+        return self.norm(queries)
+
+
+class TransformerProjector(QueryTransformer):
+    """Learned queries over the patches (the released checkpoints' projector).
+
+    Takes patches [n, patches, in_channels], gives [n, num_queries, out_features].
+    """
+
+    def __init__(self, config: ProjectorConfig, in_channels: int, out_features: int, dropout: float = 0.1) -> None:
+        super().__init__(config, in_channels, dropout)
+        hidden_size = config.hidden_size or in_channels
+        self.fc_l1 = nn.Linear(hidden_size, hidden_size)
+        self.fc_l2 = nn.Linear(hidden_size, out_features)
+        self.output_norm = nn.LayerNorm(out_features) if config.output_norm else nn.Identity()
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        hidden = functional.relu(self.fc_l1(super().forward(patches)))
         return self.output_norm(self.fc_l2(hidden))
 
 

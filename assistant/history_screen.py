@@ -10,7 +10,7 @@ from assistant.history import History, links
 from assistant.settings import Settings
 
 # The browser keeps which conversation was open; whose it is decides the server. No secret is needed for that.
-STORAGE = {"storage_key": "medvint-conversation", "secret": "medvint"}
+STORAGE_KEY, NO_SECRET = "medvint-conversation", "medvint"
 SURE = "() => { if (!confirm('Delete all conversations? This cannot be undone.')) throw new Error('kept'); }"
 
 
@@ -19,7 +19,7 @@ class HistoryScreen:
 
     def __init__(self, store: Conversations, settings: Settings) -> None:
         self._history = History(store, settings)
-        self._known = gr.BrowserState(None, **STORAGE)
+        self._known = gr.BrowserState(None, storage_key=STORAGE_KEY, secret=NO_SECRET)
         with gr.Sidebar(open=False, width=300, elem_id="conversations"):
             gr.HTML("<h2>Conversations</h2>", elem_id="conversations-title")
             self._words = gr.Textbox(

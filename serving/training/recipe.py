@@ -140,7 +140,7 @@ class LanguageRecipe(_Strict):
         warmup: steps, or below 1 the share of all.
         lowest_rate: where the cosine ends, as a share of the rate.
         average: decay of the moving average of the weights; null: none. What is measured and kept is the average.
-        evaluate_every: steps; null: once an epoch.
+        evaluate_every: steps; null: once an epoch. The last step is measured in any case.
         best: the validation set whose exact match decides which weights are kept; null: the last are.
         patience: stop after so many evaluations without a better one; null: never.
     """

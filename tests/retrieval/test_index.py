@@ -269,8 +269,8 @@ def test_an_open_search_sees_a_rebuilt_index(tmp_path, roco_folder, minilm):
     search = open_search(tmp_path, embedder=minilm)
     assert len(search) == 5
     build_index("roco", tmp_path, roco_folder(name="more"), embedder=minilm)
-    assert len(search) == len(CAPTIONS)
     assert search.search("mammogram with a mass of the breast", None)[0].figure.caption == CAPTIONS[7]
+    assert len(search) == len(CAPTIONS)
 
 
 @pytest.mark.parametrize("use", [open_search, rebuild_index])

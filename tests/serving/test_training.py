@@ -198,6 +198,7 @@ def test_a_stage_begins_where_another_ended(data, uninterrupted):
     before, after = (load_file(path / "trained.safetensors") for path in (uninterrupted, folder))
     moved = [(after[name] - before[name]).abs().max().item() for name in before]
     assert 0 < max(moved) < 0.01
+    assert len(curve(folder, "own_exact")) == 1, "the last step is measured, whatever `evaluate_every` says"
     save_file({"medvint.projector.other": torch.zeros(1)}, folder / "checkpoint-1" / "model.safetensors")
     with pytest.raises(WeightsError, match="other parts"):
         train(recipe(**LORA | start), data, out, resume=True)

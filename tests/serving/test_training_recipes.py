@@ -8,7 +8,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, CLIPVisionModel
+from typer.testing import CliRunner
 
+from assistant.cli import app
 from serving.decoders import open_decoder
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import MedVInTForConditionalGeneration
@@ -114,6 +116,22 @@ def test_what_is_missing_is_named(data, out):
         load_recipe("nothing.yaml")
     with pytest.raises(RecipeError, match="neither a finished run nor a converted"):
         train(smallest("medvint-7b-choice").model_copy(update={"name": "other"}), data, out / "empty")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["nonsense"], 2, "none of tower, projector, vqa"),
+        (["vqa", "--data", "nowhere"], 1, "nowhere does not exist"),
+        (["mine.yaml"], 1, "no recipe mine.yaml"),
+        (["projector"], 1, "no image tower"),
+        (["medvint-7b-slake"], 1, "neither a finished run"),
+    ],
+)
+def test_the_command_answers_mistakes_in_words(arguments, status, words, tmp_path):
+    result = CliRunner().invoke(app, ["train", *arguments, "--out", str(tmp_path)])
+    assert result.exit_code == status
+    assert words in " ".join(result.output.replace("│", " ").split())
 
 
 VARIANT_NAMES = [

@@ -12,8 +12,9 @@ from a `config.json` beside them. Every tensor is used or named.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -75,6 +76,7 @@ MODEL_TYPES = ("medvint", "medvint_te")
 _EMBEDDING = "language_model.model.embed_tokens.weight"
 _LM_HEAD = "language_model.lm_head.weight"
 _HASH_CHUNK = 1 << 24
+_MERGED_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def convert(
     weights |= merged if merge_lora else {}
 
     hashing = Hashes([*files, *decoder.files])
-    with hashing, new_folder(out, sum(output_sizes(weights, dtype).values())) as folder:
+    with hashing, _one_thread(), new_folder(out, sum(output_sizes(weights, dtype).values())) as folder:
         tell("Writing weights", 0.15)
         write_weights(weights, dtype, folder, lambda share: tell("Writing weights", 0.15 + 0.7 * share))
         if adapter and not merge_lora:
@@ -288,10 +290,26 @@ def merge_adapter(
 
 def _merged(weight: StoredTensor, lora_a: StoredTensor, lora_b: StoredTensor, alpha: float) -> StoredTensor:
     def merged() -> torch.Tensor:
-        update = lora_b.read().float() @ lora_a.read().float() * (alpha / lora_a.shape[0])
-        return update.add_(weight.read()).to(weight.dtype)
+        base, up, down = weight.read(), lora_b.read().float(), lora_a.read().float()
+        result = torch.empty(weight.shape, dtype=weight.dtype)
+        # By rows: a whole update in float32 is fresh memory each time, which costs more than the arithmetic.
+        for rows in torch.arange(len(base)).split(_MERGED_ROWS):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            result[part] = torch.addmm(base[part].float(), up[part], down, alpha=alpha / len(down))
+        return result
 
     return StoredTensor(weight.shape, weight.dtype, merged)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Moving bytes fills one core; torch's other threads would wait for each other, and the hashes for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _write_adapter(adapter: Adapter, alpha: float, folder: Path) -> None:

@@ -57,9 +57,8 @@ class Clustered:
         rng = np.random.default_rng([self.seed, _CENTRES])
         common, topics = _directions(rng, 1, self.dim), _directions(rng, TOPICS, self.dim)
         own = _directions(rng, max(1, self.count // PER_CASE), self.dim)
-        return _length_one(
-            COMMON**0.5 * common + TOPIC**0.5 * topics[rng.integers(0, TOPICS, len(own))] + CASE**0.5 * own
-        )
+        cases = COMMON**0.5 * common + TOPIC**0.5 * topics[rng.integers(0, TOPICS, len(own))] + CASE**0.5 * own
+        return _length_one(cases.astype(np.float32))
 
     def _draw(self, rows: int, rng: np.random.Generator) -> Vectors:
         cases = self._cases[rng.integers(0, len(self._cases), rows)]

@@ -63,7 +63,8 @@ class Clustered:
     def _draw(self, rows: int, rng: np.random.Generator) -> Vectors:
         cases = self._cases[rng.integers(0, len(self._cases), rows)]
         own = rng.uniform(*OWN, (rows, 1)).astype(np.float32)
-        return _length_one(np.sqrt(1 - own) * cases + np.sqrt(own) * _directions(rng, rows, self.dim))
+        vectors = np.sqrt(1 - own) * cases + np.sqrt(own) * _directions(rng, rows, self.dim)
+        return _length_one(vectors.astype(np.float32))
 
 
 def _directions(rng: np.random.Generator, rows: int, dim: int) -> Vectors:

@@ -60,8 +60,6 @@ def fuse(pool: Pool, tuning: Tuning, fusion: Fusion = "weighted") -> list[Ranked
     relevance = tuning.relevance(views, telling)
     found = [tuple(view for view in telling if over[view][place]) for place in range(len(pool.rows))]
     kept = [place for place in np.lexsort((pool.rows, -scores)).tolist() if found[place]]
-    if relevance is not None and max(relevance[kept], default=0.0) < tuning.nothing_below(telling):
-        return []
     return [
         Ranked(
             int(pool.rows[place]),
@@ -74,18 +72,17 @@ def fuse(pool: Pool, tuning: Tuning, fusion: Fusion = "weighted") -> list[Ranked
 
 
 def _weighted(views: Views, telling: list[View], tuning: Tuning) -> NDArray[np.float64]:
-    """The mean of the cosines, and what exact words add. The image speaks by the caption or by the figure's look,
-    whichever says more."""
+    """The mean of image and words. The image speaks by the caption or by the figure's look, whichever says more; the
+    words by their meaning and, as far as they are told, by themselves."""
     parts = []
     if "image" in telling or "look" in telling:
         looks = [views[view] for view in ("image", "look") if view in telling]
         parts.append((tuning.image_weight, np.fmax.reduce(looks)))
-    if "text" in telling:
-        parts.append((1 - tuning.image_weight, views["text"]))
+    if "text" in telling or "terms" in telling:
+        words = {"text": 1 - tuning.terms_weight, "terms": tuning.terms_weight}
+        parts += [((1 - tuning.image_weight) * part, views[view]) for view, part in words.items() if view in telling]
     total = sum(weight for weight, _ in parts) or 1.0
-    size = len(next(iter(views.values())))
-    scores = sum((weight / total * values for weight, values in parts), np.zeros(size))
-    return scores + tuning.terms_weight * views["terms"] if "terms" in telling else scores
+    return sum((weight / total * values for weight, values in parts), np.zeros(len(next(iter(views.values())))))
 
 
 def _reciprocal(views: Views, telling: list[View], tuning: Tuning) -> NDArray[np.float64]:

@@ -41,15 +41,14 @@ class Tuning:
     """What was measured for one embedder.
 
     `floors` are the values under which a view has found nothing. `image_weight` is the image's part where image and
-    words both tell something, `terms_weight` what exact words add to the cosines. `calibrations` give the
-    probability of relevance for each kind of query, and `nothing` the probability that the best figure must reach.
+    words both tell something, `terms_weight` that of exact words beside their meaning. `calibrations` give the
+    probability of relevance for each kind of query.
     """
 
     floors: Mapping[View, float] = field(default_factory=dict)
     image_weight: float = 0.5
     terms_weight: float = 0.0
     calibrations: Mapping[Kind, Logistic] = field(default_factory=dict)
-    nothing: Mapping[Kind, float] = field(default_factory=dict)
 
     def floor(self, view: View) -> float:
         """Without a measured one every cosine counts, and any word in common."""
@@ -76,9 +75,6 @@ class Tuning:
         nobody = np.zeros(len(next(iter(views.values()))), np.float32)
         return calibration.probability({view: known.get(view, nobody) for view in calibration.weights})
 
-    def nothing_below(self, telling: Sequence[View]) -> float:
-        return self.nothing.get(_kind(telling), 0.0)
-
 
 def _kind(telling: Sequence[View]) -> Kind:
     by_image = "image" in telling or "look" in telling
@@ -94,6 +90,6 @@ def load_tuning(embedder: str, file: Path = RELEVANCE) -> Tuning:
 
 def tuning_of(values: Mapping[str, Any]) -> Tuning:
     """A tuning from what JSON holds of it."""
-    known = {name: values[name] for name in ("floors", "image_weight", "terms_weight", "nothing") if name in values}
+    known = {name: values[name] for name in ("floors", "image_weight", "terms_weight") if name in values}
     fitted = {kind: Logistic(one["bias"], one["weights"]) for kind, one in values.get("calibrations", {}).items()}
     return Tuning(**known, calibrations=fitted)

@@ -57,7 +57,7 @@ def measured_rates(embedder: Embedder, texts: Sequence[str], files: Sequence[Pat
     embedder.embed_images(images[:2])
     with tempfile.TemporaryDirectory() as folder:
         thumbnails = Thumbnails(Path(folder))
-        reading = seconds(lambda: [_read_picture(file, thumbnails) for file in shown])
+        reading = seconds(lambda: _read_pictures(shown, thumbnails))
     return Rates(
         len(some) / seconds(lambda: embedder.embed_texts(some)),
         len(shown) / seconds(lambda: embedder.embed_images(images)),
@@ -65,10 +65,11 @@ def measured_rates(embedder: Embedder, texts: Sequence[str], files: Sequence[Pat
     )
 
 
-def _read_picture(file: Path, thumbnails: Thumbnails) -> None:
-    image = open_picture(file)
-    perceptual_hash(image)
-    thumbnails.write(file.name, image)
+def _read_pictures(files: Sequence[Path], thumbnails: Thumbnails) -> None:
+    for file in files:
+        image = open_picture(file)
+        perceptual_hash(image)
+        thumbnails.write(file.name, image)
 
 
 def figure_files(data: Path) -> list[Path]:

@@ -139,7 +139,7 @@ def measure(folder: Path, vectors: Clustered, queries: int = QUERIES, exact_quer
 
 def _open(folder: Path) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
-    client = chromadb.PersistentClient(str(folder / "chroma"), settings=Settings(anonymized_telemetry=False))
+    client: Any = chromadb.PersistentClient(str(folder / "chroma"), settings=Settings(anonymized_telemetry=False))
     return client.get_or_create_collection("vectors", configuration=CONFIGURATION, embedding_function=None)
 
 

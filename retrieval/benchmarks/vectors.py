@@ -57,14 +57,14 @@ class Clustered:
         rng = np.random.default_rng([self.seed, _CENTRES])
         common, topics = _directions(rng, 1, self.dim), _directions(rng, TOPICS, self.dim)
         own = _directions(rng, max(1, self.count // PER_CASE), self.dim)
-        return _length_one(
-            COMMON**0.5 * common + TOPIC**0.5 * topics[rng.integers(0, TOPICS, len(own))] + CASE**0.5 * own
-        )
+        cases = COMMON**0.5 * common + TOPIC**0.5 * topics[rng.integers(0, TOPICS, len(own))] + CASE**0.5 * own
+        return _length_one(cases.astype(np.float32))
 
     def _draw(self, rows: int, rng: np.random.Generator) -> Vectors:
         cases = self._cases[rng.integers(0, len(self._cases), rows)]
         own = rng.uniform(*OWN, (rows, 1)).astype(np.float32)
-        return _length_one(np.sqrt(1 - own) * cases + np.sqrt(own) * _directions(rng, rows, self.dim))
+        vectors = np.sqrt(1 - own) * cases + np.sqrt(own) * _directions(rng, rows, self.dim)
+        return _length_one(vectors.astype(np.float32))
 
 
 def _directions(rng: np.random.Generator, rows: int, dim: int) -> Vectors:

@@ -5,8 +5,9 @@
 
 - `terms_weight`: captions are looked for as in `known_item.py`; the best mean of recall@5 over the forms of the query.
 - `image_weight`: VQA-RAD's validation images with their questions; the best mean of modality and region.
-- floors: questions of SLAKE's and VQA-RAD's training parts against questions on anything else, held-out radiology
-  against drawn nonsense; where rejections less wrong rejections (Youden's index) are most, in the middle of that.
+- floors: questions of SLAKE's and VQA-RAD's training parts and rare words of captions against questions on anything
+  else, held-out radiology against drawn nonsense; where rejections less wrong rejections (Youden's index) are most,
+  in the middle of that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +20,17 @@ from PIL import Image
 from retrieval.embedders import Embedder
 from retrieval.evaluation.agreement import IMAGE_WEIGHTS, measure_agreement, rad_shown
 from retrieval.evaluation.captions import Captions
-from retrieval.evaluation.known_item import TERMS_WEIGHTS, measure_known_items
+from retrieval.evaluation.known_item import TERMS_WEIGHTS, measure_known_items, sample_rows
 from retrieval.evaluation.out_of_scope import FOR_CHOOSING
 from retrieval.evaluation.scope import nonsense, questions, radiology, values_of_image, values_of_text
+from retrieval.relevance import Tuning
 from retrieval.search import Search
 
 SEED = 2
 QUESTIONS = 300
 """Of each set's training part."""
+RARE_WORDS = 150
+"""Captions whose rarest word is looked for alone, as one looks for a syndrome."""
 NONSENSE_SEED, NONSENSE = 777, 40
 STEP = 0.01
 
@@ -39,32 +43,38 @@ def choose(
 ) -> dict[str, Any]:
     """The tuning without its calibrations, and the tables that it was read from."""
     known = measure_known_items(search, captions, embedder, items, SEED, progress, choosing=True)
-    shown = rad_shown(data / "vqa-rad", "validate", embedder)
-    agreement = measure_agreement(search, captions, shown, embedder, progress)
     terms = {
         way: round(float(np.mean([one["ways"][way]["recall@5"]["value"] for one in known["forms"].values()])), 2)
         for way in ("text", "BM25", "reciprocal rank", *(f"weighted, terms {weight}" for weight in TERMS_WEIGHTS))
     }
+    terms_weight = max(TERMS_WEIGHTS, key=lambda weight: terms[f"weighted, terms {weight}"])
+    search.tuning = Tuning(terms_weight=terms_weight)
+    shown = rad_shown(data / "vqa-rad", "validate", embedder)
+    agreement = measure_agreement(search, captions, shown, embedder, progress)
     both = {
         way: round((cells["modality"]["value"] + cells["region"]["value"]) / 2, 2)
         for way, cells in agreement["ways"].items()
         if way.startswith("image and question") and "product" not in way
     }
-    texts, images = _values(search, data, embedder)
+    texts, images = _values(search, captions, data, embedder)
     return {
         "tuning": {
             "floors": {**floors_of(*images, ["image"]), **floors_of(*texts, ["text", "terms"])},
             "image_weight": max(IMAGE_WEIGHTS, key=lambda weight: both[f"image and question, image weighs {weight}"]),
-            "terms_weight": max(TERMS_WEIGHTS, key=lambda weight: terms[f"weighted, terms {weight}"]),
+            "terms_weight": terms_weight,
         },
         "recall@5": terms,
         "modality and region": both,
     }
 
 
-def _values(search: Search, data: Path, embedder: Embedder) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
+def _values(
+    search: Search, captions: Captions, data: Path, embedder: Embedder
+) -> tuple[tuple[Values, Values], tuple[Values, Values]]:
     """What belongs and what does not: of questions, then of images."""
     asked = [text for group in questions(data, "train").values() for text in group[:: max(1, len(group) // QUESTIONS)]]
+    terms = search.generation().catalogue.terms
+    asked += [terms.rarest(captions.texts[row], 1)[0] for row in sample_rows(captions, RARE_WORDS, SEED, choosing=True)]
     texts = [
         [values_of_text(search, text, vector) for text, vector in zip(some, embedder.embed_texts(some), strict=True)]
         for some in (asked, list(FOR_CHOOSING))

@@ -21,7 +21,7 @@ from retrieval.words import content_words
 from serving.evaluation.intervals import interval
 
 DEPTH = 10
-TERMS_WEIGHTS = (0.1, 0.2, 0.3, 0.5, 1.0)
+TERMS_WEIGHTS = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8)
 FORMS: dict[str, Callable[[str, random.Random], str]] = {
     "two thirds": lambda caption, rng: two_thirds(caption),
     "paraphrase": lambda caption, rng: paraphrase(caption),

@@ -19,7 +19,6 @@ from torch.utils.data import Dataset
 from transformers import (
     EarlyStoppingCallback,
     EvalPrediction,
-    IntervalStrategy,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -130,16 +129,6 @@ class Progress(TrainerCallback):
             write_curves(self.folder)
 
 
-class EvaluateAtEnd(TrainerCallback):
-    """The last step is measured too, so that the last weights can be the best, and a short run has figures at all."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        if state.global_step == state.max_steps and args.eval_strategy != IntervalStrategy.NO:
-            control.should_evaluate = True
-
-
 def exact_match(prediction: EvalPrediction) -> dict[str, float]:
     """Of `TrainedMedVInT`'s hits, in percent: all, open and closed."""
     hits = np.asarray(prediction.predictions)
@@ -204,7 +193,7 @@ def make_trainer(
         eval_dataset=validation or None,
         data_collator=collator,
         compute_metrics=exact_match,
-        callbacks=[*([average] if average else []), EvaluateAtEnd()],
+        callbacks=[average] if average else [],
     )
     trainer.remove_callback(PrinterCallback)
     if recipe.patience:

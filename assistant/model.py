@@ -7,6 +7,7 @@ async with aclosing(model.stream([HumanMessage("What is a pneumothorax?")])) as 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from assistant.settings import Settings
 
 HEALTH_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
+# The page asks for the server's state more often; between two questions nothing has to be asked again.
+BELIEVED_S = 30.0
 
 
 class ModelError(Exception):
@@ -98,6 +101,7 @@ class ModelClient:
         self._settings = settings
         self._state = ModelState(False, "", settings.is_demo)
         self._card: dict[str, Any] = {}
+        self._heard = 0.0
         self._asking = asyncio.Lock()
         trust_env = not settings.model_is_here
         self._http = httpx.AsyncClient(
@@ -136,10 +140,12 @@ class ModelClient:
         return self._state
 
     async def served(self) -> ServedModel:
-        """The model that answers now, and what it can be given.
+        """The model that answers now, and what it can be given; as last heard where that was a moment ago.
 
         Raises ModelNotReadyError, ModelTimeoutError, ModelRefusedError where the server has no model of that name.
         """
+        if self._state.ready and self._state.served and time.monotonic() - self._heard < BELIEVED_S:
+            return self._state.served
         try:
             return await self._look()
         except httpx.TimeoutException as error:
@@ -177,6 +183,7 @@ class ModelClient:
                 served = await ask_server(self._http, self._settings.model_root_url, card, context)
                 self._card = known
                 self._state = ModelState(True, served.name, served.is_demo, served)
+            self._heard = time.monotonic()
             assert self._state.served is not None
             return self._state.served
 
@@ -198,13 +205,14 @@ class ModelClient:
         Raises ModelNotReadyError, ModelTimeoutError, ConversationTooLongError, ModelRefusedError.
         """
         patience = self._settings.model_timeout_s
-        served = self._state.served or await self.served()
+        served = await self.served()
         try:
             async with aclosing(self._chat.astream(list(messages), model=served.id, temperature=temperature)) as chunks:  # type: ignore[type-var]
                 while True:
                     async with asyncio.timeout(patience):
                         chunk = await anext(chunks, None)
                     if chunk is None:
+                        self._heard = time.monotonic()
                         return
                     yield _token(chunk)
         except (TimeoutError, openai.APITimeoutError, httpx.TimeoutException) as error:
@@ -214,6 +222,8 @@ class ModelClient:
         except ContextOverflowError as error:
             raise ConversationTooLongError(_TOO_LONG) from error
         except openai.BadRequestError as error:
+            # It may be another model by now, under the same name.
+            self._lost()
             if "context length" in str(error) or "max_model_len" in str(error):
                 raise ConversationTooLongError(_TOO_LONG) from error
             if "chat template" in str(error):

@@ -67,8 +67,9 @@ class CleanImage:
 
     @property
     def image(self) -> Image.Image:
-        """The pixels as a PIL image in mode RGB."""
-        return Image.open(io.BytesIO(self.data)).convert("RGB")
+        """The pixels as a PIL image in mode RGB, decoded when they are first looked at."""
+        picture = Image.open(io.BytesIO(self.data))
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def clean_upload(data: bytes, filename: str, limits: UploadLimits) -> CleanImage:

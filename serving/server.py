@@ -106,9 +106,7 @@ def vllm_environment(
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     cores = sorted(os.sched_getaffinity(0))
     if not (has_gpu() if gpu is None else gpu) and len(cores) <= SMALL_MACHINE_CORES:
-        # vLLM keeps a core free by default, half of a small machine, and gives the model a process of its own, which
-        # costs another import of everything, its memory, and a scheduler that spins while the model computes.
-        environment.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # vLLM keeps a core free by default, half of a small machine.
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
         environment.setdefault("OMP_NUM_THREADS", str(len(cores)))
     return environment

@@ -5,6 +5,7 @@ python -m serving.benchmarks.decoding --profile      # where the time of a token
 """
 
 import json
+import re
 import statistics
 import tempfile
 from collections import Counter
@@ -29,6 +30,13 @@ from serving.quantise import quantise
 
 TOKENS = 128
 RUNS = 5
+KINDS = {
+    "matrix products": r"onednn_mm|::mm$|::addmm$|::linear$",
+    "attention and KV cache": r"attention|kv_cache|attn|slot_mapping",
+    "norms, activations, positions": r"rms_norm|silu|rotary|::pow$|::rsqrt$|::mean$|::mul$",
+    "Python between operators": r"^execute_context",
+}
+"""Operators by their names in the profiler's table, first match; the rest is small copies, views and sampling."""
 SIZES = {"F32": 4, "BF16": 2, "F16": 2, "I8": 1, "U8": 1, "I64": 8, "I32": 4, "F8_E4M3": 1}
 
 
@@ -116,10 +124,19 @@ def profile(model: Path, tokens: int) -> str:
             client.post("/start_profile").raise_for_status()
             ask(client, Question("What is a pneumothorax?"), tokens)
             client.post("/stop_profile").raise_for_status()
-        tables = sorted(Path(folder).glob("*.txt"))
+        tables = [text for file in sorted(Path(folder).glob("*.txt")) if (text := file.read_text().strip())]
         if not tables:
             raise BenchmarkError("The profiler wrote no table.")
-        return "\n".join(table.read_text() for table in tables)
+        return "\n".join([*tables, *(f"{share:6.1%}  {what}" for what, share in shares(tables[-1]).items())])
+
+
+def shares(table: str) -> dict[str, float]:
+    """Shares of the time by kind of work, of a table that torch's profiler wrote."""
+    found = dict.fromkeys([*KINDS, "the rest"], 0.0)
+    for name, percent in re.findall(r"^ *(\S+) +([\d.]+)% ", table, re.MULTILINE):
+        what = next((kind for kind, pattern in KINDS.items() if re.search(pattern, name)), "the rest")
+        found[what] += float(percent) / 100
+    return found
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ CAPTIONS = [
     "Coronal T2-weighted MRI of the abdomen with a cystic lesion of the right hepatic lobe.",
 ]
 NGRAM = {"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_max": 4, "prompt_lookup_min": 2}
+PYTORCH_LAYERS = ["all", "-RMSNorm", "-SiluAndMul"]
 UNITS = {
     "32 at once": "tokens/s",
     "alone": "tokens/s",
@@ -65,7 +66,7 @@ def variants() -> dict[str, Variant]:
         "block size 128": Variant(("--block-size", "128")),
         "threads bound to cores": Variant((), {"GOMP_CPU_AFFINITY": " ".join(map(str, cores))}),
         "a core left free": Variant((), {"OMP_NUM_THREADS": str(max(1, len(cores) - 1))}),
-        "model in a process of its own": Variant((), {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
+        "PyTorch's norms and activations": Variant(("-cc", json.dumps({"custom_ops": PYTORCH_LAYERS}))),
         "compiled": Variant(("--no-enforce-eager",)),
         "no prefix caching": Variant(("--no-enable-prefix-caching",)),
         "float32": Variant(("--dtype", "float32")),

@@ -85,11 +85,16 @@ class Server:
 
 @contextmanager
 def running_server(
-    model: Path, extra: Sequence[str] = (), environment: Mapping[str, str] | None = None, dtype: str = "auto"
+    model: Path,
+    extra: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    dtype: str = "auto",
+    through: Sequence[str] = (),
 ) -> Iterator[Server]:
     """vLLM as the product starts it, on a free port, stopped at the end.
 
-    `extra` and `environment` come on top of the product's own flags and variables, and win.
+    `extra` and `environment` come on top of the product's own flags and variables, and win. `through`: a module of
+    Python and its arguments, which runs vLLM's.
 
     Raises:
         BenchmarkError: it ended, or was not ready in time; the message ends with its last words.
@@ -99,6 +104,7 @@ def running_server(
         port = probe.getsockname()[1]
     base_url = f"http://127.0.0.1:{port}"
     command = vllm_command(model, port=port, dtype=dtype, extra=list(extra))
+    command[2:2] = through
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "server.log"
         started = time.perf_counter()

@@ -1,12 +1,16 @@
 """From the command to the first healthy answer beside `import vllm`, and the memory of the server.
 
 python -m serving.benchmarks.startup
+python -m serving.benchmarks.startup --profile      # where the time of a start goes
 """
 
+import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from serving.benchmarks.client import questions, run_load
 from serving.benchmarks.measuring import (
@@ -23,6 +27,7 @@ from serving.benchmarks.measuring import (
 from serving.server import kv_cache_bytes, vllm_environment
 
 IMPORTS = 3
+SAMPLER = "serving.benchmarks.sampler"
 
 
 def import_seconds(runs: int) -> float:
@@ -33,6 +38,21 @@ def import_seconds(runs: int) -> float:
         subprocess.run([sys.executable, "-c", "import vllm"], check=True, env=vllm_environment(""), capture_output=True)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
+
+
+def profile(model: Path) -> str:
+    """A start's time by kind of work, as a table; the looking itself slows it by a few percent."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "seconds.json"
+        with running_server(model, through=(SAMPLER, str(out))) as server:
+            start_s = server.start_s
+            seconds: dict[str, float] = json.loads(out.read_text())
+    lines = ["| what | s | share |", "|---|---|---|"]
+    for what, spent in sorted(seconds.items(), key=lambda item: -item[1]):
+        lines.append(f"| {what} | {spent:.2f} | {spent / start_s:.1%} |")
+    seen = sum(seconds.values())
+    lines.append(f"| Python's own start, the last moment | {start_s - seen:.2f} | {1 - seen / start_s:.1%} |")
+    return "\n".join([*lines, f"| start to ready | {start_s:.2f} | |"])
 
 
 def start_row(server: Server, imported_s: float) -> Row:
@@ -75,7 +95,12 @@ def _imported_memory() -> float:
 
 
 def main() -> None:
-    options = arguments(__doc__).parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--profile", action="store_true", help="print where a start's time goes instead")
+    options = parser.parse_args()
+    if options.profile:
+        print(profile(options.model))
+        return
     about = machine()
     if not options.quick:
         with running_server(options.model):

@@ -40,9 +40,11 @@ from vllm.multimodal.processing import (
     PromptInsertion,
     PromptUpdate,
 )
+from vllm.platforms import current_platform
 from vllm.sequence import IntermediateTensors
 from vllm.utils.tensor_schema import TensorSchema, TensorShape
 
+from serving.medvint import cpu_layers
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import encode_images
 from serving.medvint.processing import MedVInTImageProcessor
@@ -145,6 +147,8 @@ class MedVInTForConditionalGeneration(nn.Module, SupportsLoRA, SupportsMultiModa
         config = cast(MedVInTConfig, vllm_config.model_config.hf_config)
         text_config = cast(LlamaConfig, config.text_config)
         self.config = config
+        if current_platform.is_cpu():
+            cpu_layers.register()
         self.configure_mm_token_handling(vocab_size=text_config.vocab_size, mm_token_ids=[PLACEHOLDER_ID])
         with self._mark_tower_model(vllm_config, "image"):
             self.vision_tower = build_vision_tower(config.vision)

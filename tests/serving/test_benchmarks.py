@@ -10,7 +10,7 @@ from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_in
 from safetensors.torch import load_file
 
 from serving.benchmarks.client import Question, questions
-from serving.benchmarks.decoding import weight_bytes
+from serving.benchmarks.decoding import shares, weight_bytes
 from serving.benchmarks.measuring import Row, markdown, save, tree_memory
 from serving.quantise import GROUP, QuantisationError, quantise
 from serving.server import kv_cache_bytes
@@ -55,6 +55,12 @@ def test_weights_that_a_token_reads(tiny_models):
     tensors = {name: tensor for file in model.glob("*.safetensors") for name, tensor in load_file(file).items()}
     read = [t for name, t in tensors.items() if name.startswith("language_model.") and "embed_tokens" not in name]
     assert weight_bytes(model) == sum(tensor.nbytes for tensor in read)
+
+
+def test_a_profile_is_told_by_kind_of_work():
+    table = "Name  Self CPU %\n_C::onednn_mm  47.87%  1.0s\naten::mm  2.13%  1s\nexecute_context_0(0)  27.00%  1s\naten::view  3.00%  1s"
+    found = {what: share for what, share in shares(table).items() if share}
+    assert found == pytest.approx({"matrix products": 0.5, "Python between operators": 0.27, "the rest": 0.03})
 
 
 def test_kv_cache_is_sized_after_the_model(tiny_models):

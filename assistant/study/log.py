@@ -154,7 +154,8 @@ class Log:
             if db.execute(before, (learner, after)).fetchone()[0] != len(known):
                 known, after = (), 0
             rows = db.execute(
-                "SELECT number, attempt FROM attempts WHERE learner = ? AND number > ? ORDER BY number", (learner, after)
+                "SELECT number, attempt FROM attempts WHERE learner = ? AND number > ? ORDER BY number",
+                (learner, after),
             ).fetchall()
         known = (*known, *((row["number"], ATTEMPT.validate_json(row["attempt"])) for row in rows))
         self._read[learner] = known

@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from assistant.study.items import Box, Skill
+from assistant.study.items import Box, Kind, Skill
 from assistant.study.making import Question
 from assistant.study.packs import Pack
 
@@ -198,7 +198,7 @@ def draw_artefact(key: str, seed: int) -> Image.Image:
         at = 0.5 + rng.uniform(-0.15, 0.15, 2)
         angle = np.arctan2(y - at[1], x - at[0])
         film += 90 * np.sign(np.sin(int(rng.integers(7, 11)) * angle)) * np.exp(-3 * np.hypot(x - at[0], y - at[1]))
-        film[_ellipse(*at, 0.018, 0.018)] = 255
+        film[_ellipse(at[0], at[1], 0.018, 0.018)] = 255
     elif key == "rings":
         far = np.hypot(x - 0.5, y - 0.5)
         for radius in rng.uniform(0.06, 0.32, 5):
@@ -214,6 +214,10 @@ def _skill(concept: str) -> Skill:
 
 def _drawn(draw: Callable[[str, int], Image.Image], key: str, seed: int) -> Callable[[], Image.Image]:
     return partial(draw, key, seed)
+
+
+def _held(picture: Image.Image) -> Callable[[], Image.Image]:
+    return lambda: picture
 
 
 def questions() -> Iterator[Question]:
@@ -235,7 +239,7 @@ def questions() -> Iterator[Question]:
         for number in range(EACH * (2 if len(keys) == 2 else 1)):
             for key in keys:
                 seed += 1
-                kind = "text" if vocabulary and vocabulary != "count" else "option"
+                kind: Kind = "text" if vocabulary and vocabulary != "count" else "option"
                 skill = _skill(f"{concept}/{key}" if vocabulary and concept != "count" else concept)
                 yield Question(
                     f"{concept}-{number:02d}-{keys.index(key)}", concept, stem, key, _drawn(draw, key, seed), skill,
@@ -248,13 +252,13 @@ def questions() -> Iterator[Question]:
             yield Question(
                 f"zone-{number:02d}-{zones.index(key)}", "zone",
                 "Where is the bright spot? Name the patient's side and the zone: upper, middle or lower.", key,
-                lambda picture=picture: picture, _skill("zone"), "text", "zone", boxes=(box,),
+                _held(picture), _skill("zone"), "text", "zone", boxes=(box,),
                 explanation="The zones are thirds of the lung's height; the side is the patient's.",
             )  # fmt: skip
     for number in range(2 * EACH):
         seed += 1
         picture, box = draw_place(seed)
         yield Question(
-            f"place-{number:02d}", "place", "Click on the dark spot.", "", lambda picture=picture: picture,
+            f"place-{number:02d}", "place", "Click on the dark spot.", "", _held(picture),
             _skill("place"), "place", boxes=(box,), explanation="One spot is a little darker than the noise around it.",
         )  # fmt: skip

@@ -8,6 +8,7 @@ import typer
 from assistant.commands.errors import CommandError, print_json, read_file
 
 if TYPE_CHECKING:
+    from assistant.settings import Settings
     from assistant.study.gate import Gate
     from assistant.study.items import PublicItem, Reveal
 
@@ -278,7 +279,7 @@ def teacher_key() -> None:
     typer.echo(_gate().log.secret())
 
 
-def _settings():  # noqa: ANN202
+def _settings() -> "Settings":
     from assistant.settings import Settings
 
     return Settings()

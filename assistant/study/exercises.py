@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from assistant.study import schedule
 from assistant.study.items import Attempt, Gold, Item, Mode, Skill
@@ -22,7 +22,7 @@ PAIRS_BEFORE_ONE = 4
 SAME_SHARE = 1 / 3
 ACCEPT, REJECT = "Accept", "Reject"
 BOTH = "Both"
-GAP_PX = 12
+GAP_PX, LETTER_PX = 8, 24
 
 
 def choose(
@@ -123,9 +123,13 @@ def picture(shelf: Shelf, item: Item) -> bytes:
     pictures = [Image.open(io.BytesIO(data)).convert("RGB") for data in found]
     high = min(one.height for one in pictures)
     pictures = [one.resize((round(one.width * high / one.height), high)) for one in pictures]
-    both = Image.new("RGB", (sum(one.width for one in pictures) + GAP_PX, high), "white")
+    both = Image.new("RGB", (sum(one.width for one in pictures) + GAP_PX, high), "dimgray")
     both.paste(pictures[0], (0, 0))
     both.paste(pictures[1], (pictures[0].width + GAP_PX, 0))
+    letters = ImageDraw.Draw(both)
+    for letter, left in (("A", 0), ("B", pictures[0].width + GAP_PX)):
+        letters.rectangle((left, high - LETTER_PX - 8, left + LETTER_PX, high), fill="dimgray")
+        letters.text((left + 6, high - LETTER_PX - 4), letter, fill="white", font=ImageFont.load_default(LETTER_PX))
     buffer = io.BytesIO()
     both.save(buffer, "PNG", compress_level=3)
     return buffer.getvalue()

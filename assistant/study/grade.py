@@ -247,7 +247,7 @@ def _mended(answer: str, keys: Iterable[str]) -> str:
     return _WORD.sub(mend, answer)
 
 
-def _same_stem(word: str, meant: set[str]) -> bool:
+def _same_stem(word: str, meant: frozenset[str]) -> bool:
     return any(word.removesuffix("s") == other.removesuffix("s") for other in meant)
 
 

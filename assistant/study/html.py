@@ -59,8 +59,8 @@ def revealed(reveal: Reveal) -> str:
         f'<article class="study-reveal {verdict.outcome.replace(" ", "-")}" tabindex="-1" role="status">'
         f'<p class="verdict-line"><span aria-hidden="true">{_SIGNS[verdict.outcome]}</span> {escape(verdict.words)} '
         f'<span class="marks">{marks}</span></p>{note}'
-        f"{_picture(reveal.attempt_id, alt, over=boxes + mark)}"
-        f'<p class="stem">{escape(reveal.stem)}</p>{key}<p>{why}</p>'
+        f'<p class="stem">{escape(reveal.stem)}</p>{_picture(reveal.attempt_id, alt, over=boxes + mark)}'
+        f"{key}<p>{why}</p>"
         f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
         f"{' · ' + after if after else ''}</p></article>"
     )

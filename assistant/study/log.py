@@ -71,7 +71,7 @@ class Log:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A transaction on this thread's own connection, which stays open: the last to close would tidy up."""
+        """A transaction on this thread's own connection, which stays open: closing the last one would tidy up."""
         # A connection must not be used across a fork.
         mine = (os.getpid(), getattr(self._local, "pid", None))
         if mine[0] != mine[1]:

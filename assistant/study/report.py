@@ -73,7 +73,7 @@ def first_sights(attempts: Iterable[Attempt]) -> dict[str, dict[str, int]]:
 def _bias(attempts: Sequence[Attempt]) -> dict[str, Any]:
     """Certainty beside what came true: a point for each, the Brier score, the bias in words."""
     graded = [one for one in attempts if one.verdict.outcome != "not graded" and not one.commitment.gave_up]
-    points = []
+    points: list[dict[str, Any]] = []
     for certainty, meaning in CERTAINTIES.items():
         own = [one for one in graded if one.commitment.certainty == certainty]
         right = sum(one.verdict.outcome == "right" for one in own)

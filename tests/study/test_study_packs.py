@@ -284,6 +284,36 @@ def test_anki_notes_keep_their_id_when_a_text_is_corrected(tmp_path, drawn_shelf
     assert len({fields.split("\x1f")[0] for fields in after.values()}) == len({one.images for one in items})
 
 
+def test_ankis_own_importer_updates_every_note_and_keeps_its_schedule(tmp_path, drawn_shelf):
+    from anki.collection import Collection, ImportAnkiPackageOptions, ImportAnkiPackageRequest
+
+    shelf = Shelf(drawn_shelf)
+    items = [one for one in shelf.items() if one.kind != "place"][:8]
+    export.anki(shelf, items, tmp_path / "a.apkg", now=1_800_000_000)
+    export.anki(shelf, [replace(one, explanation="corrected") for one in items], tmp_path / "b.apkg", now=1_800_000_100)
+    collection = Collection(str(tmp_path / "c.anki2"))
+
+    def take_in(name: str):
+        options = ImportAnkiPackageOptions(with_scheduling=False)
+        request = ImportAnkiPackageRequest(package_path=str(tmp_path / name), options=options)
+        return collection.import_anki_package(request).log
+
+    try:
+        assert len(take_in("a.apkg").new) == 8
+        for number in collection.find_cards(""):
+            card = collection.get_card(number)
+            card.ivl, card.type, card.queue, card.due = 17, 2, 2, 99
+            collection.update_card(card)
+        again = take_in("b.apkg")
+        assert (len(again.new), len(again.updated), len(again.conflicting)) == (0, 8, 0)
+        assert {collection.get_card(number).ivl for number in collection.find_cards("")} == {17}
+        found = [collection.get_note(number) for number in collection.find_notes("")]
+        assert {note["Explanation"] for note in found} == {"corrected"}
+        assert len({note["Image"] for note in found}) == len({one.images for one in items})
+    finally:
+        collection.close()
+
+
 def test_moodle_xml_has_the_pictures_and_one_right_answer(drawn_shelf):
     shelf = Shelf(drawn_shelf)
     items = shelf.items()

@@ -34,8 +34,8 @@ def told(item: Item, received: Mapping[str, Any], extra: str = "") -> list[str]:
     for hidden in (item.item_id, item.case, *item.images, item.skill.skill_id, item.source if item.source else "-"):
         if hidden != "-" and hidden and hidden in json.dumps(shown, ensure_ascii=False) + extra:
             found.append(f"an id or the source: {hidden}")
-    words = plain(item.explanation).split()
-    grams = (" ".join(words[at : at + GRAM]) for at in range(len(words) - GRAM + 1))
+    why = plain(item.explanation).split()
+    grams = (" ".join(why[at : at + GRAM]) for at in range(len(why) - GRAM + 1))
     found.extend(f"the explanation: {gram!r}" for gram in grams if gram in text and gram not in stem)
     for box in item.gold.boxes:
         if any(f"{value:.3f}" in text for value in box if 0 < value < 1):

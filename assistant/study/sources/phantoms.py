@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from assistant.study.items import Box, Skill
+from assistant.study.items import Box, Kind, Skill
 from assistant.study.making import Question
 from assistant.study.packs import Pack
 
@@ -31,6 +31,12 @@ _WHY = {
     "left": "The letter L stands at the patient's left, wherever that is on the film.",
     "right": "The letter L stands at the patient's left; the spot is on the other side.",
     "both": "There is a spot on each side of the spine.",
+    "round": "As wide as long, with a smooth edge.",
+    "oval": "Longer than wide, with a smooth edge.",
+    "lobulated": "The edge has a few wide bulges.",
+    "spiculated": "Many thin spikes run out from the edge.",
+    "Yes": "One place in a lung is a little brighter than the ribs.",
+    "No": "What is bright in the lungs are ribs alone, which run across both lungs.",
     "lung window": "Centre -600, width 1500: vessels in the lung can be told apart, soft tissue is one white.",
     "soft-tissue window": "Centre 40, width 400: organs and fat can be told apart, lung is black, bone is white.",
     "bone window": "Centre 500, width 2000: the inside of bone can be seen, soft tissue is one grey.",
@@ -198,7 +204,7 @@ def draw_artefact(key: str, seed: int) -> Image.Image:
         at = 0.5 + rng.uniform(-0.15, 0.15, 2)
         angle = np.arctan2(y - at[1], x - at[0])
         film += 90 * np.sign(np.sin(int(rng.integers(7, 11)) * angle)) * np.exp(-3 * np.hypot(x - at[0], y - at[1]))
-        film[_ellipse(*at, 0.018, 0.018)] = 255
+        film[_ellipse(at[0], at[1], 0.018, 0.018)] = 255
     elif key == "rings":
         far = np.hypot(x - 0.5, y - 0.5)
         for radius in rng.uniform(0.06, 0.32, 5):
@@ -214,6 +220,10 @@ def _skill(concept: str) -> Skill:
 
 def _drawn(draw: Callable[[str, int], Image.Image], key: str, seed: int) -> Callable[[], Image.Image]:
     return partial(draw, key, seed)
+
+
+def _held(picture: Image.Image) -> Callable[[], Image.Image]:
+    return lambda: picture
 
 
 def questions() -> Iterator[Question]:
@@ -235,7 +245,7 @@ def questions() -> Iterator[Question]:
         for number in range(EACH * (2 if len(keys) == 2 else 1)):
             for key in keys:
                 seed += 1
-                kind = "text" if vocabulary and vocabulary != "count" else "option"
+                kind: Kind = "text" if vocabulary and vocabulary != "count" else "option"
                 skill = _skill(f"{concept}/{key}" if vocabulary and concept != "count" else concept)
                 yield Question(
                     f"{concept}-{number:02d}-{keys.index(key)}", concept, stem, key, _drawn(draw, key, seed), skill,
@@ -248,13 +258,13 @@ def questions() -> Iterator[Question]:
             yield Question(
                 f"zone-{number:02d}-{zones.index(key)}", "zone",
                 "Where is the bright spot? Name the patient's side and the zone: upper, middle or lower.", key,
-                lambda picture=picture: picture, _skill("zone"), "text", "zone", boxes=(box,),
+                _held(picture), _skill("zone"), "text", "zone", boxes=(box,),
                 explanation="The zones are thirds of the lung's height; the side is the patient's.",
             )  # fmt: skip
     for number in range(2 * EACH):
         seed += 1
         picture, box = draw_place(seed)
         yield Question(
-            f"place-{number:02d}", "place", "Click on the dark spot.", "", lambda picture=picture: picture,
+            f"place-{number:02d}", "place", "Click on the dark spot.", "", _held(picture),
             _skill("place"), "place", boxes=(box,), explanation="One spot is a little darker than the noise around it.",
         )  # fmt: skip

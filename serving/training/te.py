@@ -245,7 +245,7 @@ class TETrainer:
             self.model.text_encoder = self.model.text_encoder.merge_and_unload()
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        self.model.eval().to(torch.bfloat16).save_pretrained(unfinished)  # type: ignore[arg-type]
+        self.model.eval().to(torch.bfloat16).save_pretrained(unfinished)
         self.tokenizer.save_pretrained(unfinished)
         self.processor.save_pretrained(unfinished)
         shutil.rmtree(folder, ignore_errors=True)

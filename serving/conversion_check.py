@@ -30,6 +30,7 @@ from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.medvint.projector import sine_position
 from serving.medvint.vision import ClipTower, build_vision_tower
+from serving.server import is_medvint_te
 from serving.weight_files import StoredTensor, open_tensors
 
 QUESTIONS = ("Which imaging modality is this?", "Is there a fracture?", "What does the arrow point at?")
@@ -83,6 +84,8 @@ def check(
     tell = progress or (lambda what, share: None)
     # Progress is told by the caller, once, not by every library below.
     transformers.utils.logging.disable_progress_bar()
+    if is_medvint_te(converted):
+        raise ConversionError("--check runs MedVInT-TD and compares its answers; this is a MedVInT-TE.")
     config = MedVInTConfig.from_pretrained(converted)
     prompts = _prompts(converted, config)
     tell("Running the source", 0.0)

@@ -17,7 +17,6 @@ from transformers import AutoImageProcessor, AutoTokenizer, PreTrainedTokenizerB
 
 from serving.choices import Choice, ChoiceError
 from serving.medvint.processing import MedVInTImageProcessor
-from serving.medvint_te.configuration import MedVInTTEConfig
 from serving.medvint_te.modeling import MedVInTTEForMaskedLM
 from serving.medvint_te.text import QuestionText
 
@@ -64,7 +63,7 @@ class Answerer:
         self, model: MedVInTTEForMaskedLM, tokenizer: PreTrainedTokenizerBase, processor: MedVInTImageProcessor
     ) -> None:
         self.model, self.processor = model.eval(), processor
-        self.config: MedVInTTEConfig = model.config
+        self.config = model.config
         self.text = QuestionText(tokenizer, model.config)
 
     @classmethod

@@ -35,7 +35,7 @@ class MedVInTTEConfig(PreTrainedConfig):
     """
 
     model_type = "medvint_te"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+    sub_configs = {"text_config": AutoConfig}  # type: ignore[dict-item]  # noqa: RUF012
 
     vision_config: dict | None = None
     projector_config: dict | None = None

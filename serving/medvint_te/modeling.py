@@ -33,6 +33,7 @@ class MedVInTTEForMaskedLM(PreTrainedModel):
     """Text encoder, image tower with queries, fusion transformer, words (arXiv 2305.10415, MedVInT-TE)."""
 
     config_class = MedVInTTEConfig
+    config: MedVInTTEConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
     _supports_sdpa = True
@@ -43,7 +44,7 @@ class MedVInTTEForMaskedLM(PreTrainedModel):
         width = config.embed_dim
         self.vision_tower = build_vision_tower(config.vision)
         self.projector = QueryTransformer(config.projector, config.vision.out_channels)
-        self.text_encoder = build_text_encoder(config.text_config)
+        self.text_encoder: Any = build_text_encoder(config.text_config)
         self.text_embed = nn.Linear(config.text_config.hidden_size, width)
         self.image_token = nn.Parameter(torch.zeros(1, 1, width))
         self.fusion = nn.ModuleList(
@@ -115,7 +116,7 @@ class MedVInTTEForMaskedLM(PreTrainedModel):
             positions = labels != IGNORE
         logits = (hidden if positions is None else hidden[positions]) @ self.mlm_projection
         loss = None if labels is None else functional.cross_entropy(logits.float(), labels[positions])
-        return MaskedLMOutput(loss=loss, logits=logits)
+        return MaskedLMOutput(loss=loss, logits=logits)  # type: ignore[arg-type]
 
 
 AutoModelForMaskedLM.register(MedVInTTEConfig, MedVInTTEForMaskedLM, exist_ok=True)

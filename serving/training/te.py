@@ -128,7 +128,7 @@ class TETrainer:
         model.requires_grad_(False)
         if recipe.lora is not None:
             lora = LoraConfig(r=recipe.lora, lora_alpha=32, lora_dropout=0.1, target_modules=LORA_MODULES)
-            model.text_encoder = get_peft_model(model.text_encoder, lora)  # type: ignore[arg-type]
+            model.text_encoder = get_peft_model(model.text_encoder, lora)
         self.trained = {
             name: parameter.requires_grad_()
             for name, parameter in model.named_parameters()
@@ -242,10 +242,10 @@ class TETrainer:
         if self.average is not None:
             self.put(self.average)
         if self.recipe.lora is not None:
-            self.model.text_encoder = self.model.text_encoder.merge_and_unload()  # type: ignore[operator]
+            self.model.text_encoder = self.model.text_encoder.merge_and_unload()
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        self.model.eval().to(torch.bfloat16).save_pretrained(unfinished)  # type: ignore[arg-type]
+        self.model.eval().to(torch.bfloat16).save_pretrained(unfinished)
         self.tokenizer.save_pretrained(unfinished)
         self.processor.save_pretrained(unfinished)
         shutil.rmtree(folder, ignore_errors=True)

@@ -35,7 +35,7 @@ def tiny(**changes: object) -> Answerer:
         "projector_config": {"num_queries": 4, "num_layers": 1, "patch_norm": True, "position": "sine2d"},
         "text_config": {
             "model_type": "bert", "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64,
-            "num_hidden_layers": 1, "num_attention_heads": 2,
+            "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_dropout_prob": 0.0,
         },
         "embed_dim": 64,
         "text_length": None,

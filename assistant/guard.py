@@ -166,9 +166,10 @@ class Guard:
         name, password = _credentials(kind, value)
         if not self._limiter.test(self._failures, "failures", client):
             raise Refusal(429, "too_many_sign_ins", "Too many wrong passwords. Please wait a minute.")
-        if name and await asyncio.to_thread(self._users.check, name, password):
-            return name
         if name:
+            is_right: bool = await asyncio.to_thread(self._users.check, name, password)
+            if is_right:
+                return name
             self._limiter.hit(self._failures, "failures", client)
         raise Refusal(401, "sign_in", "Please sign in with name and password.", (("WWW-Authenticate", REALM),))
 

@@ -79,7 +79,7 @@ def _values(
         [values_of_text(search, text, vector) for text, vector in zip(some, embedder.embed_texts(some), strict=True)]
         for some in (asked, list(FOR_CHOOSING))
     ]
-    held_out = [Image.open(one.path) for one in radiology(data, choosing=True)]
+    held_out: list[Image.Image] = [Image.open(one.path) for one in radiology(data, choosing=True)]
     images = [
         [
             values_of_image(search, image, vector)

@@ -77,7 +77,8 @@ def write_checkpoint(folder: Path, shapes: dict[str, tuple[int, ...]], shards: i
         files = [folder / "pytorch_model.bin"]
         write_tensors(files[0], shapes)
         return files
-    names, weight_map = list(shapes), {}
+    names = list(shapes)
+    weight_map: dict[str, str] = {}
     for number in range(shards):
         file = f"pytorch_model-{number + 1:05}-of-{shards:05}.bin"
         part = names[number * len(names) // shards : (number + 1) * len(names) // shards]

@@ -24,6 +24,7 @@ from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from serving.evaluation.benchmarks import VqaRow, slake_rows, vqa_rad_rows
+from serving.evaluation.label_questions import label_rows
 from serving.evaluation.pmc_vqa import pmc_vqa_rows
 from serving.medvint.processing import MedVInTImageProcessor
 from serving.medvint_te.answering import Answerer, Asked
@@ -31,9 +32,7 @@ from serving.medvint_te.beginning import small_model
 from serving.medvint_te.modeling import MedVInTTEForMaskedLM
 from serving.medvint_te.text import QuestionText
 from serving.training import checkpoint
-from serving.training.distill import normalise
-from serving.training.images import augment, load_squares
-from serving.training.label_questions import label_rows
+from serving.training.images import augment, load_squares, normalise
 from serving.training.te_batch import Example, collate, example
 
 Read = Callable[[Path], list[VqaRow]]

@@ -182,6 +182,12 @@ def _look_alikes(pictures: Sequence[Picture], vectors: np.ndarray) -> list[Judge
     return rows
 
 
+def concept_agreement(search: Search, captions: Captions, data: Path, embedder: Embedder) -> float:
+    """The percent of the first 8 captions that are relevant to words, own article left out, on the half that fits."""
+    rows = [row.relevant for row in _text_hits(search, captions, data, embedder) if row.fits]
+    return round(100 * float(np.mean(rows)), 2)
+
+
 def _text_hits(search: Search, captions: Captions, data: Path, embedder: Embedder) -> list[Judged]:
     concepts = roco_concepts(data / "roco-captions")
     counts = Counter(concept for some in concepts.values() for concept in some)

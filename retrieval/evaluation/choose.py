@@ -3,7 +3,9 @@
     chosen = choose(search, captions, data, embedder, 400, progress)
     chosen["tuning"]        # {"floors": {"image": ..., "text": ..., "terms": ...}, "image_weight": ..., ...}
 
-- `terms_weight`: captions are looked for as in `known_item.py`; the best mean of recall@5 over the forms of the query.
+- `terms_weight`: captions in other words find captions of other articles; the most that have half of their concepts.
+  How often the caption itself is found (`known_item.py`, the mean of recall@5 over the forms of the query) is told
+  beside it and does not choose: looking for parts of a caption, exact words alone would be best.
 - `image_weight`: VQA-RAD's validation images with their questions; the best mean of modality and region.
 - floors: questions of SLAKE's and VQA-RAD's training parts and rare words of captions against questions on anything
   else, held-out radiology against drawn nonsense; where rejections less wrong rejections (Youden's index) are most,
@@ -19,6 +21,7 @@ from PIL import Image
 
 from retrieval.embedders import Embedder
 from retrieval.evaluation.agreement import IMAGE_WEIGHTS, measure_agreement, rad_shown
+from retrieval.evaluation.calibrate import concept_agreement
 from retrieval.evaluation.captions import Captions
 from retrieval.evaluation.known_item import TERMS_WEIGHTS, measure_known_items, sample_rows
 from retrieval.evaluation.out_of_scope import FOR_CHOOSING
@@ -47,7 +50,11 @@ def choose(
         way: round(float(np.mean([one["ways"][way]["recall@5"]["value"] for one in known["forms"].values()])), 2)
         for way in ("text", "BM25", "reciprocal rank", *(f"weighted, terms {weight}" for weight in TERMS_WEIGHTS))
     }
-    terms_weight = max(TERMS_WEIGHTS, key=lambda weight: terms[f"weighted, terms {weight}"])
+    concepts = {}
+    for weight in (0.0, *TERMS_WEIGHTS, 1.0):
+        search.tuning = Tuning(terms_weight=weight)
+        concepts[weight] = concept_agreement(search, captions, data, embedder)
+    terms_weight = max(concepts, key=lambda weight: concepts[weight])
     search.tuning = Tuning(terms_weight=terms_weight)
     shown = rad_shown(data / "vqa-rad", "validate", embedder)
     agreement = measure_agreement(search, captions, shown, embedder, progress)
@@ -63,6 +70,7 @@ def choose(
             "image_weight": max(IMAGE_WEIGHTS, key=lambda weight: both[f"image and question, image weighs {weight}"]),
             "terms_weight": terms_weight,
         },
+        "concepts": {str(weight): share for weight, share in concepts.items()},
         "recall@5": terms,
         "modality and region": both,
     }

@@ -69,10 +69,9 @@ def _pair(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Rando
     same = draw.random() < SAME_SHARE
     if not same:
         other = draw.choice([key for key in many if key != first])
-        shown = [shown[0], draw.choice(keys[other])]
+        different = [item for item in keys[other] if item.case != shown[0].case]
+        shown = [shown[0], draw.choice(different or keys[other])]
         draw.shuffle(shown)
-    if shown[0].case == shown[1].case:
-        return None
     answer = BOTH if same else "AB"[[item.gold.answer for item in shown].index(first)]
     return _paired(shown, first, answer)
 

@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 
 from assistant.study.evaluation.played import crawl_browser
 from assistant.study.gate import Gate, open_gate
-from tests.browser import find_chromium
 from tests.conftest import Server, start
 from tests.study.conftest import drawn_shelf  # noqa: F401
 
@@ -90,7 +89,6 @@ def test_nothing_is_cut_off_at_either_width(study: Page, width: int):
     expect(study.locator("#study-aid")).to_be_visible()
 
 
-@pytest.mark.slow
-def test_the_crawler_finds_nothing_on_the_page(study_server):
-    found = crawl_browser(study_server[0].url, study_server[1], 40, find_chromium())
+def test_the_crawler_finds_nothing_on_the_page(browser_page: Page, study_server):
+    found = crawl_browser(browser_page, study_server[0].url, study_server[1], 8)
     assert found["leaks"] == []

@@ -126,6 +126,8 @@ def leaks(options: Options) -> dict[str, Any]:
 
 def _in_browser(options: Options, folder: Path) -> dict[str, Any]:
     """The real web process, without a model."""
+    from playwright.sync_api import sync_playwright
+
     shutil.copytree(options.out / "packs", folder / "study" / "packs")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -141,7 +143,9 @@ def _in_browser(options: Options, folder: Path) -> dict[str, Any]:
             except httpx.TransportError:
                 time.sleep(0.5)
         gate = Gate(Shelf(folder / "study" / "packs"), Log(folder / "study" / "study.db"))
-        return played.crawl_browser(address, gate, options.browser, options.chromium)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
+            return played.crawl_browser(browser.new_page(), address, gate, options.browser)
     finally:
         process.terminate()
         process.wait(20)

@@ -119,7 +119,9 @@ def _compared(key: Reading, said: Reading) -> Graded:
         return Graded("wrong", tuple(failed)) if is_sure and finding != "unclear" else _unsure(failed, key, said)
     if finding == "unclear":
         return NOT_GRADED
-    return Graded("right", (), note) if not _bound_otherwise(key, said) else _binding(key, said)
+    if _bound_otherwise(key, said):
+        return _binding(key, said)
+    return NOT_GRADED if _sides_stand_otherwise(key, said) else Graded("right", (), note)
 
 
 def _unsure(failed: Sequence[str], key: Reading, said: Reading) -> Graded:
@@ -188,6 +190,13 @@ def _bound_otherwise(key: Reading, said: Reading) -> bool:
     )
 
 
+def _sides_stand_otherwise(key: Reading, said: Reading) -> bool:
+    """Whether left and right stand before other words, where both are named: which is whose cannot be told then."""
+    if len(key.slot("side")) < 2:
+        return False
+    return set(_SIDE_AND_NEXT.findall(key.plain)) != set(_SIDE_AND_NEXT.findall(said.plain))
+
+
 def _binding(key: Reading, said: Reading) -> Graded:
     by_terms = {part.terms: part for part in key.parts}
     if len(key.parts) == len(said.parts) and all(part.terms in by_terms for part in said.parts):
@@ -202,6 +211,7 @@ def _slot(part: Part, slot: str) -> frozenset[str]:
     return part.denied if slot == "negation" else part.slots.get(slot, frozenset())
 
 
+_SIDE_AND_NEXT = re.compile(r"\b(?:left|right)\W+\w+")
 _WORD = re.compile(r"[a-z]{2,}")
 
 

@@ -123,7 +123,7 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
                 region = gr.Dropdown(texts.OWN_REGIONS, value=None, label="Region", min_width=140)
             finding = gr.Textbox(label="Main finding", max_length=300, elem_id="own-finding")
             side = gr.Radio(texts.OWN_SIDES, value=None, label="Side of the patient")
-            certainty = gr.Radio(texts.CERTAINTY_CHOICES, value=None, label=texts.SURE)
+            certainty = gr.Radio(texts.CERTAINTY_CHOICES, value=None, label=texts.SURE, elem_id="own-certainty")
             commit = gr.Button(texts.OWN_COMMIT, variant="primary", elem_id="own-commit")
         with gr.Column(scale=3, min_width=320):
             beside = gr.HTML("", elem_id="own-beside")

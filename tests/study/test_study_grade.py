@@ -61,6 +61,7 @@ def test_what_differs_in_a_slot_is_wrong_and_the_slot_is_named(key: str, said: s
     [
         ("pneumonia", "possible pneumonia"),
         ("pneumonia", "a fluffy thingummy"),
+        ("left coronary artery right anterior view", "right coronary artery left anterior view"),
         ("pneumonia", ""),
         ("pulmonary nodules of varying size", "nodules"),
         ("lung", "I would ask a colleague"),

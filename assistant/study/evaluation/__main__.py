@@ -155,6 +155,10 @@ def grader(options: Options) -> dict[str, Any]:
     return mutations.measure(options.data)
 
 
+def grader_held_out(options: Options) -> dict[str, Any]:
+    return mutations.measure(options.data, held_out=True)
+
+
 def items(options: Options) -> dict[str, Any]:
     found = {}
     for one in _shelf(options).all():
@@ -193,6 +197,7 @@ def latency(options: Options) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "grader": grader,
+    "grader, held out": grader_held_out,
     "items": items,
     "leaks": leaks,
     "reveal": reveal,
@@ -208,11 +213,14 @@ def table(report: dict[str, Any]) -> str:
     for where, found in report.get("leaks", {}).items():
         if "leaks" in found:
             rows.append((f"leaks in {found['items']} items, {where}", len(found["leaks"]), "0"))
-    for name, one in report.get("grader", {}).get("judges", {}).items():
-        n = sum(one["n"])
-        rows.append((f"grader {name}, {n:,} answers: false accept of swaps", f"{one['false accept of swaps']} %", "0"))
-        for figure in ("false accept", "false reject", "not graded"):
-            rows.append((f"grader {name}: {figure}", f"{one[figure]} %", f"<= {GOALS[figure]} %"))
+    for part in ("grader", "grader, held out"):
+        for name, one in report.get(part, {}).get("judges", {}).items():
+            n = sum(one["n"])
+            rows.append(
+                (f"{part}: {name}, {n:,} answers, false accept of swaps", f"{one['false accept of swaps']} %", "0")
+            )
+            for figure in ("false accept", "false reject", "not graded"):
+                rows.append((f"{part}: {name}, {figure}", f"{one[figure]} %", f"<= {GOALS[figure]} %"))
     packs = {name: one for name, one in report.get("items", {}).items() if name != "left out"}
     if packs:
         total = sum(one["items"] for one in packs.values())

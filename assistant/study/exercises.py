@@ -16,6 +16,7 @@ from assistant.study.packs import Shelf
 NOTHING: dict[Mode, str] = {
     "practise": "There is nothing to practise in these packs. Import one: medvint study import",
     "look-alikes": "These packs have no two findings that look alike.",
+    "trial": "These packs have too few images for a trial.",
     "judge": "No pack has the model's answers yet. Collect them: medvint study readings PACK",
 }
 PAIRS_BEFORE_ONE = 4

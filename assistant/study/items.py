@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 Kind = Literal["option", "text", "place"]
-Mode = Literal["practise", "look-alikes", "judge"]
+Mode = Literal["practise", "look-alikes", "judge", "trial"]
 Outcome = Literal["right", "wrong", "not graded"]
 Point = tuple[float, float]
 """x and y as shares of the image's width and height, from the upper left."""

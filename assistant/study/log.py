@@ -169,6 +169,12 @@ class Log:
             rows = db.execute("SELECT attempt FROM attempts WHERE pack = ? ORDER BY number", (pack,)).fetchall()
         return [ATTEMPT.validate_json(row["attempt"]) for row in rows]
 
+    def everyones(self) -> list[Attempt]:
+        """All answers, for the trial's table."""
+        with self._open() as db:
+            rows = db.execute("SELECT attempt FROM attempts ORDER BY number").fetchall()
+        return [ATTEMPT.validate_json(row["attempt"]) for row in rows]
+
     def report_mistake(self, learner: str, item_id: str, words: str) -> None:
         with self._open() as db:
             db.execute(

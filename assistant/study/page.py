@@ -37,7 +37,7 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
                         [], multiselect=True, label=texts.PACKS, info=texts.PACKS_INFO, elem_id="study-packs"
                     )
                 starts = [_exercise(session, "practise", learner, intro, packs, quiet)]
-            for mode in ("look-alikes", "judge"):
+            for mode in ("look-alikes", "judge", "trial"):
                 with gr.Tab(texts.TABS[mode], render_children=True):
                     starts.append(_exercise(session, mode, learner, None, None, quiet))
             with gr.Tab(texts.TABS["own"], render_children=True):

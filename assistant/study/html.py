@@ -51,7 +51,8 @@ def revealed(reveal: Reveal) -> str:
     marks = "" if verdict.outcome == "not graded" else f"C{reveal.certainty}, {verdict.marks:+d}"
     key = f'<p class="key">The answer: <b>{escape(reveal.key)}</b></p>' if reveal.key else ""
     if verdict.words == trial.NOTED:
-        return f'<article class="study-reveal" tabindex="-1" role="status"><p class="verdict-line">{verdict.words}</p></article>'
+        noted = f'<p class="verdict-line">{verdict.words}</p>'
+        return f'<article class="study-reveal" tabindex="-1" role="status">{noted}</article>'
     why = escape(reveal.explanation) if reveal.explanation else texts.NO_EXPLANATION
     after = (
         texts.CONFIDENT_ERROR if reveal.comes_back_today else f"Next time: {reveal.next_due}" if reveal.next_due else ""

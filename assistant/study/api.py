@@ -117,7 +117,7 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
     def commit(body: CommitBody) -> dict[str, Any]:
         """Commit an answer, or give up; the reveal. The same answer again gives the same reveal, another one 409."""
         point = body.point
-        commitment = Commitment(body.attempt_id, body.answer, body.certainty, point, (), body.gave_up)
+        commitment = Commitment(body.attempt_id, body.answer, body.certainty, point, body.gave_up)
         return gate.commit(body.learner, commitment).to_dict()
 
     @router.post("/api/study/reading")

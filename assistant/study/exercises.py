@@ -19,7 +19,6 @@ NOTHING: dict[Mode, str] = {
     "trial": "These packs have too few images for a trial.",
     "judge": "No pack has the model's answers yet. Collect them: medvint study readings PACK",
 }
-PAIRS_BEFORE_ONE = 4
 SAME_SHARE = 1 / 3
 ACCEPT, REJECT = "Accept", "Reject"
 BOTH = "Both"

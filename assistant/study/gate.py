@@ -100,8 +100,8 @@ class Gate:
             raise StudyError(f"Look at it for {hints.EARLIEST_S} seconds first.")
         ladder, given = self._ladder(served), self.log.hints(attempt_id)
         if len(given) >= len(ladder):
-            raise StudyError("There is no hint left. Answer, or give up.")
-        hint = replace(ladder[len(given)], left=len(ladder) - len(given) - 1)
+            raise StudyError("There are no more hints. Answer, or give up.")
+        hint = replace(ladder[len(given)], remaining=len(ladder) - len(given) - 1)
         if hint.options:
             hint = replace(hint, options=_ordered(hint.options, attempt_id))
         self.log.add_hint(attempt_id, hint)
@@ -194,7 +194,7 @@ class Gate:
             options=narrowed or (() if is_open_text else _ordered(item.options, served.attempt_id)),
             suggestions=names(item.vocabulary) if is_open_text else (),
             hints=tuple(hint.words for hint in given),
-            hints_left=len(self._ladder(served)) - len(given),
+            hints_remaining=len(self._ladder(served)) - len(given),
             can_have_options=is_open_text and bool(item.options) and not narrowed,
         )
 

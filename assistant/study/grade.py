@@ -21,7 +21,6 @@ VERSION = "1"
 WORDS_FILE = Path(__file__).parent / "words.json"
 # A box is grown by this share of its sides, and to at least this share of the image, before a click is judged.
 GROWN, LEAST_SIDE = 0.25, 0.06
-MIN_OVERLAP = 0.4
 SHORTEST_TYPO = 5
 # Said beside the key, these deny nothing of it.
 MAY_BE_ADDED = frozenset({"side", "level"})
@@ -69,14 +68,6 @@ def grade_point(boxes: Sequence[Box], point: Point) -> Graded:
         if abs(point[0] - x - width / 2) <= grown_w / 2 and abs(point[1] - y - height / 2) <= grown_h / 2:
             return RIGHT
     return Graded("wrong", ("place",))
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
 
 
 def mentions(gold: Gold, text: str) -> bool:

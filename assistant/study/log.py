@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.study.errors import AlreadyCommittedError, LogError
-from assistant.study.items import ATTEMPT, COMMITMENT, ITEM, Attempt, Commitment, Hint, Item, Mode
+from assistant.study.items import ATTEMPT, ITEM, Attempt, Hint, Item, Mode
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS served (
@@ -243,8 +243,3 @@ def _served(row: sqlite3.Row | None) -> Served | None:
         return None
     item = ITEM.validate_json(row["item"])
     return Served(row["attempt_id"], row["learner"], row["number"], row["mode"], item, row["served_at"])
-
-
-def commitment_of(body: dict[str, object]) -> Commitment:
-    """A commitment from a request's fields."""
-    return COMMITMENT.validate_python(body)

@@ -114,7 +114,8 @@ def leaks(options: Options) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
-        gate = _gate(options, folder)
+        # A minute later, so that hints are given at once.
+        gate = Gate(_shelf(options), Log(Path(folder) / "study.db"), lambda: time.time() + 60)
         app = FastAPI()
         add_study(app, gate, Assistant(ModelClient(settings), FigureSearch(settings), settings), settings)
         add_error_handlers(app)

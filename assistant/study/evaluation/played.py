@@ -57,7 +57,8 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
             seen = [str(answer.headers), str(picture.headers), str(picture.url), picture.content.decode("latin-1")]
             own = {"learner": learner, "attempt_id": body["attempt_id"]}
             for path, more in (
-                ("hint", {}), ("reading", {}), ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
+                *[("hint", {})] * 4, ("reading", {}),
+                ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
                 ("commit", {"answer": "", "certainty": 9}),
             ):  # fmt: skip
                 refused = await client.post(f"/api/study/{path}", json={**own, **more})

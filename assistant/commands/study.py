@@ -269,6 +269,34 @@ def readings(
     typer.echo(f"{added} questions to judge the model by, half of them wrong")
 
 
+@app.command()
+def accept(
+    item: Annotated[str, typer.Argument(help="The item's id, as `medvint study stats --pack` tells it.")],
+    answer: Annotated[str, typer.Argument(help="An answer that could not be marked.")],
+) -> None:
+    """Take an answer as right from now on. Example:
+
+    \b
+      medvint study accept thorax-1/c7/text "air in the chest"
+    """
+    _gate().log.accept(item, answer)
+    typer.echo(f"{answer!r} is right from now on")
+
+
+@app.command()
+def trial(out: Annotated[Path, typer.Argument(help="A CSV file to write.")]) -> None:
+    """The built-in trial as a table: one line a learner, without names.
+
+    \b
+      medvint study trial trial.csv
+    """
+    from assistant.study.trial import table
+
+    gate = _gate()
+    out.write_text(table(gate.log.everyones(), gate.log.secret()), encoding="utf-8")
+    typer.echo(f"{out} is written")
+
+
 @app.command("teacher-key")
 def teacher_key() -> None:
     """The key that the page and the API ask a teacher for.

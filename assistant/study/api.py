@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from assistant.api import error_response
 from assistant.chat import Assistant, Turn
 from assistant.settings import Settings
-from assistant.study import export, report, teacher
+from assistant.study import export, report, teacher, trial
 from assistant.study.errors import (
     AlreadyCommittedError,
     NoSuchAttemptError,
@@ -71,6 +71,11 @@ class WordsBody(AttemptBody):
     words: str = Field(max_length=2000)
 
 
+class AcceptBody(BaseModel):
+    item_id: str = Field(max_length=300)
+    answer: str = Field(min_length=1, max_length=300)
+
+
 def add_study(app: FastAPI, gate: Gate, assistant: Assistant, settings: Settings) -> None:
     """Add the routes and their errors; before the chat's routes, whose last one answers whatever else is asked."""
     app.include_router(make_router(gate, assistant, settings))
@@ -112,7 +117,7 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
     def commit(body: CommitBody) -> dict[str, Any]:
         """Commit an answer, or give up; the reveal. The same answer again gives the same reveal, another one 409."""
         point = body.point
-        commitment = Commitment(body.attempt_id, body.answer, body.certainty, point, (), body.gave_up)
+        commitment = Commitment(body.attempt_id, body.answer, body.certainty, point, body.gave_up)
         return gate.commit(body.learner, commitment).to_dict()
 
     @router.post("/api/study/reading")
@@ -208,6 +213,19 @@ def _of_teachers(router: APIRouter, gate: Gate, settings: Settings) -> None:
         if form == "apkg":
             return Response(_package(gate, items), media_type="application/apkg", headers=_NO_TRACE)
         raise PackError("A pack is exported as apkg or xml.")
+
+    @router.get("/api/study/trial.csv")
+    def trial_table(request: Request) -> PlainTextResponse:
+        """The trial, one line a learner, without names."""
+        allowed(request)
+        return PlainTextResponse(trial.table(gate.log.everyones(), gate.log.secret()), media_type="text/csv")
+
+    @router.post("/api/study/accept")
+    def accept(request: Request, body: AcceptBody) -> dict[str, str]:
+        """Take an answer that could not be marked as right from now on."""
+        allowed(request)
+        gate.log.accept(body.item_id, body.answer)
+        return {"status": "accepted"}
 
     @router.get("/api/study/packs/{pack}/stats")
     def stats(request: Request, pack: str, names: bool = False) -> list[dict[str, Any]]:

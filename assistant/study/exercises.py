@@ -16,9 +16,9 @@ from assistant.study.packs import Shelf
 NOTHING: dict[Mode, str] = {
     "practise": "There is nothing to practise in these packs. Import one: medvint study import",
     "look-alikes": "These packs have no two findings that look alike.",
+    "trial": "These packs have too few images for a trial.",
     "judge": "No pack has the model's answers yet. Collect them: medvint study readings PACK",
 }
-PAIRS_BEFORE_ONE = 4
 SAME_SHARE = 1 / 3
 ACCEPT, REJECT = "Accept", "Reject"
 BOTH = "Both"
@@ -69,10 +69,9 @@ def _pair(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Rando
     same = draw.random() < SAME_SHARE
     if not same:
         other = draw.choice([key for key in many if key != first])
-        shown = [shown[0], draw.choice(keys[other])]
+        different = [item for item in keys[other] if item.case != shown[0].case]
+        shown = [shown[0], draw.choice(different or keys[other])]
         draw.shuffle(shown)
-    if shown[0].case == shown[1].case:
-        return None
     answer = BOTH if same else "AB"[[item.gold.answer for item in shown].index(first)]
     return _paired(shown, first, answer)
 

@@ -16,16 +16,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assistant.study import exercises, hints, marking, schedule
+from assistant.study import exercises, hints, marking, schedule, trial
 from assistant.study.errors import AnswerError, NoSuchAttemptError, NotCommittedError, NothingToStudyError, StudyError
 from assistant.study.grade import VERSION
-from assistant.study.items import CERTAINTIES, Attempt, Commitment, Hint, Item, Mode, PublicItem, Reveal
+from assistant.study.items import CERTAINTIES, Attempt, Commitment, Hint, Item, Mode, PublicItem, Reveal, Verdict
 from assistant.study.log import Log, Served
 from assistant.study.packs import Shelf
 from assistant.study.vocabulary import names
 
 _LEARNER = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
-MODES: tuple[Mode, ...] = ("practise", "look-alikes", "judge")
+MODES: tuple[Mode, ...] = ("practise", "look-alikes", "judge", "trial")
 _FIXED = (("Yes", "No"), ("A", "B", exercises.BOTH), (exercises.ACCEPT, exercises.REJECT))
 ANSWER_FIRST = "Answer first, or give up."
 
@@ -67,7 +67,12 @@ class Gate:
         draw = random.Random(f"{learner}/{len(attempts)}/{self.log.secret()}")  # noqa: S311
         stopped = self.log.stopped()
         items = [item for item in self.shelf.items(packs) if item.item_id not in stopped]
-        chosen = exercises.choose(mode, items, attempts, datetime.fromtimestamp(self._clock(), UTC), draw)
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        if mode == "trial":
+            plain = [item for item in items if not item.model_answer]
+            chosen = trial.choose(plain, attempts, now, learner, self.log.secret())
+        else:
+            chosen = exercises.choose(mode, items, attempts, now, draw)
         if chosen is None:
             raise NothingToStudyError(exercises.NOTHING[mode])
         return self._public(self.log.serve(learner, mode, chosen))
@@ -95,8 +100,8 @@ class Gate:
             raise StudyError(f"Look at it for {hints.EARLIEST_S} seconds first.")
         ladder, given = self._ladder(served), self.log.hints(attempt_id)
         if len(given) >= len(ladder):
-            raise StudyError("There is no hint left. Answer, or give up.")
-        hint = replace(ladder[len(given)], left=len(ladder) - len(given) - 1)
+            raise StudyError("There are no more hints. Answer, or give up.")
+        hint = replace(ladder[len(given)], remaining=len(ladder) - len(given) - 1)
         if hint.options:
             hint = replace(hint, options=_ordered(hint.options, attempt_id))
         self.log.add_hint(attempt_id, hint)
@@ -141,14 +146,24 @@ class Gate:
         Raises NotCommittedError before it.
         """
         served = self._own(learner, attempt_id)
-        if not self.log.attempt(attempt_id):
+        attempt = self.log.attempt(attempt_id)
+        if not attempt:
             raise NotCommittedError(ANSWER_FIRST)
+        if self._is_test(attempt):
+            raise NotCommittedError(trial.NOTED)
         return served.item
 
     def report_mistake(self, learner: str, attempt_id: str, words: str) -> None:
         """Tell the teacher that an item is wrong; several such reports stop it."""
         item = self.may_talk(learner, attempt_id)
         self.log.report_mistake(learner, item.item_id, words)
+
+    def _is_test(self, attempt: Attempt) -> bool:
+        """Whether an answer was part of a trial's test, which tells nothing."""
+        if attempt.mode != "trial":
+            return False
+        own = [one.attempt_id for one in self.log.attempts(attempt.learner) if one.mode == "trial"]
+        return trial.is_test(own.index(attempt.attempt_id))
 
     def _own(self, learner: str, attempt_id: str) -> Served:
         _check_learner(learner)
@@ -179,12 +194,18 @@ class Gate:
             options=narrowed or (() if is_open_text else _ordered(item.options, served.attempt_id)),
             suggestions=names(item.vocabulary) if is_open_text else (),
             hints=tuple(hint.words for hint in given),
-            hints_left=len(self._ladder(served)) - len(given),
+            hints_remaining=len(self._ladder(served)) - len(given),
             can_have_options=is_open_text and bool(item.options) and not narrowed,
         )
 
     def _reveal(self, attempt: Attempt, item: Item) -> Reveal:
         commitment = attempt.commitment
+        if self._is_test(attempt):
+            noted = Verdict("not graded", trial.NOTED)
+            image = f"/study/image/{attempt.attempt_id}.png"
+            return Reveal(
+                attempt.attempt_id, noted, commitment.certainty, "", commitment.answer, image=image, stem=item.stem
+            )
         past = self.log.attempts(attempt.learner)
         at = next(at for at in reversed(range(len(past))) if past[at].attempt_id == attempt.attempt_id)
         # Of the other skills nothing is told here.

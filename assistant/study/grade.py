@@ -21,7 +21,6 @@ VERSION = "1"
 WORDS_FILE = Path(__file__).parent / "words.json"
 # A box is grown by this share of its sides, and to at least this share of the image, before a click is judged.
 GROWN, LEAST_SIDE = 0.25, 0.06
-MIN_OVERLAP = 0.4
 SHORTEST_TYPO = 5
 # Said beside the key, these deny nothing of it.
 MAY_BE_ADDED = frozenset({"side", "level"})
@@ -71,14 +70,6 @@ def grade_point(boxes: Sequence[Box], point: Point) -> Graded:
     return Graded("wrong", ("place",))
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    common = max(wide, 0) * max(high, 0)
-    return common / (one[2] * one[3] + other[2] * other[3] - common)
-
-
 def mentions(gold: Gold, text: str) -> bool:
     """Whether a text names the key, a synonym, or a slot of the key: no hint may."""
     said = plain(text)
@@ -119,7 +110,9 @@ def _compared(key: Reading, said: Reading) -> Graded:
         return Graded("wrong", tuple(failed)) if is_sure and finding != "unclear" else _unsure(failed, key, said)
     if finding == "unclear":
         return NOT_GRADED
-    return Graded("right", (), note) if not _bound_otherwise(key, said) else _binding(key, said)
+    if _bound_otherwise(key, said):
+        return _binding(key, said)
+    return NOT_GRADED if _sides_stand_otherwise(key, said) else Graded("right", (), note)
 
 
 def _unsure(failed: Sequence[str], key: Reading, said: Reading) -> Graded:
@@ -188,6 +181,13 @@ def _bound_otherwise(key: Reading, said: Reading) -> bool:
     )
 
 
+def _sides_stand_otherwise(key: Reading, said: Reading) -> bool:
+    """Whether left and right stand before other words, where both are named: which is whose cannot be told then."""
+    if len(key.slot("side")) < 2:
+        return False
+    return set(_SIDE_AND_NEXT.findall(key.plain)) != set(_SIDE_AND_NEXT.findall(said.plain))
+
+
 def _binding(key: Reading, said: Reading) -> Graded:
     by_terms = {part.terms: part for part in key.parts}
     if len(key.parts) == len(said.parts) and all(part.terms in by_terms for part in said.parts):
@@ -202,6 +202,7 @@ def _slot(part: Part, slot: str) -> frozenset[str]:
     return part.denied if slot == "negation" else part.slots.get(slot, frozenset())
 
 
+_SIDE_AND_NEXT = re.compile(r"\b(?:left|right)\W+\w+")
 _WORD = re.compile(r"[a-z]{2,}")
 
 

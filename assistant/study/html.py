@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from assistant.chat import Turn
-from assistant.study import texts
+from assistant.study import texts, trial
 from assistant.study.items import Box, PublicItem, Reveal
 from assistant.study.other_reader import MARK_WORDS, Sentence
 from assistant.study.packs import Shelved
@@ -50,6 +50,9 @@ def revealed(reveal: Reveal) -> str:
     alt = "The image with the place of the key and your mark"
     marks = "" if verdict.outcome == "not graded" else f"C{reveal.certainty}, {verdict.marks:+d}"
     key = f'<p class="key">The answer: <b>{escape(reveal.key)}</b></p>' if reveal.key else ""
+    if verdict.words == trial.NOTED:
+        noted = f'<p class="verdict-line">{verdict.words}</p>'
+        return f'<article class="study-reveal" tabindex="-1" role="status">{noted}</article>'
     why = escape(reveal.explanation) if reveal.explanation else texts.NO_EXPLANATION
     after = (
         texts.CONFIDENT_ERROR if reveal.comes_back_today else f"Next time: {reveal.next_due}" if reveal.next_due else ""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 Kind = Literal["option", "text", "place"]
-Mode = Literal["practise", "look-alikes", "judge"]
+Mode = Literal["practise", "look-alikes", "judge", "trial"]
 Outcome = Literal["right", "wrong", "not graded"]
 Point = tuple[float, float]
 """x and y as shares of the image's width and height, from the upper left."""
@@ -93,7 +93,7 @@ class PublicItem:
     suggestions: tuple[str, ...] = ()
     """The whole vocabulary of the class, so that the list tells nothing."""
     hints: tuple[str, ...] = ()
-    hints_left: int = 0
+    hints_remaining: int = 0
     can_have_options: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +108,6 @@ class Commitment:
     answer: str = ""
     certainty: int = 1
     point: Point | None = None
-    reasons: tuple[str, ...] = ()
     gave_up: bool = False
 
 
@@ -145,7 +144,6 @@ class Attempt:
     committed_at: float
     hints_used: int
     grader: str
-    model: str = ""
 
     @property
     def elapsed_ms(self) -> int:
@@ -166,7 +164,6 @@ class Reveal:
     explanation: str = ""
     source: str = ""
     licence: str = ""
-    reasons: tuple[str, ...] = ()
     next_due: str = ""
     comes_back_today: bool = False
     image: str = ""
@@ -183,7 +180,7 @@ class Hint:
     kind: str
     words: str
     options: tuple[str, ...] = field(default=())
-    left: int = 0
+    remaining: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -191,4 +188,3 @@ class Hint:
 
 ITEM = TypeAdapter(Item)
 ATTEMPT = TypeAdapter(Attempt)
-COMMITMENT = TypeAdapter(Commitment)

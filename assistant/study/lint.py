@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -131,7 +131,3 @@ def _of_options(item: Item, flaw: Any) -> Iterator[Flaw]:
 
 def _words(text: str) -> set[str]:
     return {word for word in re.findall(r"[a-z]{3,}", text.lower()) if word not in _SILENT}
-
-
-def errors(flaws: Iterable[Flaw]) -> list[Flaw]:
-    return [flaw for flaw in flaws if flaw.is_error]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assistant.study.errors import AlreadyCommittedError, LogError
-from assistant.study.items import ATTEMPT, COMMITMENT, ITEM, Attempt, Commitment, Hint, Item, Mode
+from assistant.study.items import ATTEMPT, ITEM, Attempt, Hint, Item, Mode
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS served (
@@ -169,6 +169,12 @@ class Log:
             rows = db.execute("SELECT attempt FROM attempts WHERE pack = ? ORDER BY number", (pack,)).fetchall()
         return [ATTEMPT.validate_json(row["attempt"]) for row in rows]
 
+    def everyones(self) -> list[Attempt]:
+        """All answers, for the trial's table."""
+        with self._open() as db:
+            rows = db.execute("SELECT attempt FROM attempts ORDER BY number").fetchall()
+        return [ATTEMPT.validate_json(row["attempt"]) for row in rows]
+
     def report_mistake(self, learner: str, item_id: str, words: str) -> None:
         with self._open() as db:
             db.execute(
@@ -237,8 +243,3 @@ def _served(row: sqlite3.Row | None) -> Served | None:
         return None
     item = ITEM.validate_json(row["item"])
     return Served(row["attempt_id"], row["learner"], row["number"], row["mode"], item, row["served_at"])
-
-
-def commitment_of(body: dict[str, object]) -> Commitment:
-    """A commitment from a request's fields."""
-    return COMMITMENT.validate_python(body)

@@ -32,7 +32,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Pack:
-    """What a pack is. `trained_on` says whether the demo model has learned from these images."""
+    """What a pack is; `version` is made from its items."""
 
     name: str
     title: str
@@ -40,11 +40,6 @@ class Pack:
     source: str
     note: str = ""
     version: str = ""
-    trained_on: bool = False
-
-    @property
-    def is_published(self) -> bool:
-        return bool(self.version)
 
 
 PACK = TypeAdapter(Pack)

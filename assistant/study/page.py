@@ -36,10 +36,10 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
                     packs = gr.Dropdown(
                         [], multiselect=True, label=texts.PACKS, info=texts.PACKS_INFO, elem_id="study-packs"
                     )
-                _exercise(session, "practise", learner, intro, packs, quiet)
-            for mode in ("look-alikes", "judge"):
+                starts = [_exercise(session, "practise", learner, intro, packs, quiet)]
+            for mode in ("look-alikes", "judge", "trial"):
                 with gr.Tab(texts.TABS[mode], render_children=True):
-                    _exercise(session, mode, learner, None, None, quiet)
+                    starts.append(_exercise(session, mode, learner, None, None, quiet))
             with gr.Tab(texts.TABS["own"], render_children=True):
                 _own_image(session, quiet)
             with gr.Tab(texts.TABS["progress"], render_children=True) as tab:
@@ -47,18 +47,20 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
             with gr.Tab(texts.TABS["teacher"], render_children=True):
                 _teacher(session, quiet)
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
-        screen.load(session.arrive, learner, [learner, packs, home], **quiet)
+        screen.load(session.arrive, learner, [learner, packs, home, *starts], **quiet)
     return screen
 
 
-def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs: Any, quiet: dict[str, Any]) -> None:
-    """One exercise: a question, an answer with its certainty, and what that reveals."""
+def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs: Any, quiet: dict[str, Any]) -> Any:
+    """One exercise: a question, an answer with its certainty, and what that reveals. Returns its Start button."""
     name = mode.replace("-", "")
     attempt = gr.State("")
     point = gr.Textbox(visible=False)
     with gr.Column() as lead:
         gr.HTML(f"<p>{texts.LEAD[mode]}</p>")
-        start = gr.Button(texts.START, variant="primary", elem_id=f"{name}-start", scale=0, min_width=140)
+        start = gr.Button(
+            texts.START, variant="primary", elem_id=f"{name}-start", scale=0, min_width=140, interactive=False
+        )
     with gr.Row(elem_classes="study-main", equal_height=False):
         with gr.Column(scale=3, min_width=320):
             question = gr.HTML("", elem_id=f"{name}-question")
@@ -107,6 +109,7 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
     reading.click(session.read_on, [learner, attempt], said, **quiet)
     asked.submit(session.read_on, [learner, attempt, asked], said, **quiet)
     tell.click(session.mistake, [learner, attempt, wrong], said, **quiet)
+    return start
 
 
 def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
@@ -120,7 +123,7 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
                 region = gr.Dropdown(texts.OWN_REGIONS, value=None, label="Region", min_width=140)
             finding = gr.Textbox(label="Main finding", max_length=300, elem_id="own-finding")
             side = gr.Radio(texts.OWN_SIDES, value=None, label="Side of the patient")
-            certainty = gr.Radio(texts.CERTAINTY_CHOICES, value=None, label=texts.SURE)
+            certainty = gr.Radio(texts.CERTAINTY_CHOICES, value=None, label=texts.SURE, elem_id="own-certainty")
             commit = gr.Button(texts.OWN_COMMIT, variant="primary", elem_id="own-commit")
         with gr.Column(scale=3, min_width=320):
             beside = gr.HTML("", elem_id="own-beside")

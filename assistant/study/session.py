@@ -21,7 +21,7 @@ from assistant.settings import Settings
 from assistant.study import export, gaps, html, report, teacher, texts
 from assistant.study.api import answered_items, model_turns
 from assistant.study.errors import StudyError
-from assistant.study.gate import Gate
+from assistant.study.gate import MODES, Gate
 from assistant.study.items import Commitment, Mode, PublicItem
 from assistant.study.other_reader import checked
 from assistant.study.reading import SLOTS, read
@@ -38,14 +38,15 @@ class StudySession:
         self._gate, self._assistant, self._settings = gate, assistant, settings
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
 
-    async def arrive(self, learner: str) -> tuple[str, Any, Any]:
-        """A visitor comes: a learner's name for this browser, the packs, the three numbers."""
+    async def arrive(self, learner: str) -> tuple[Any, ...]:
+        """A visitor comes: a learner's name for this browser, the packs, the three numbers; then they may start."""
         learner = learner or secrets.token_urlsafe(12)
         await asyncio.to_thread(self._gate.stock)
         choices = [
             (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
         ]
-        return learner, gr.update(choices=choices), await asyncio.to_thread(self._home, learner)
+        home = await asyncio.to_thread(self._home, learner)
+        return learner, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
 
     def _home(self, learner: str) -> str:
         attempts = self._gate.log.attempts(learner)

@@ -7,6 +7,7 @@ TABS = {
     "practise": "Practise",
     "look-alikes": "Look-alikes",
     "judge": "Judge the model",
+    "trial": "Trial",
     "own": "My own image",
     "progress": "Progress",
     "teacher": "Teacher",
@@ -15,6 +16,8 @@ LEAD = {
     "practise": "Look, answer, say how sure you are. Only then comes the key, and why.",
     "look-alikes": "Two pictures of one kind side by side. Which one shows it?",
     "judge": "A picture, a question and the model's answer, right or wrong in equal numbers. Would you accept it?",
+    "trial": "A trial of ways to practise: a test, practice in an order that a coin decides, a test, and one "
+    "more after four weeks. The tests tell no key. Your name is in no table.",
     "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: there is no key.",
     "teacher": "Your own cases as a ZIP: cases.csv with case_id, image, question, answer, source, licence "
     "(and options, explanation, side, boxes, skill), the images beside it.",

@@ -1,5 +1,6 @@
 """The study page in Chromium, over the real web process without a model."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +10,10 @@ from playwright.sync_api import Page, expect
 
 from assistant.study.evaluation.played import crawl_browser
 from assistant.study.gate import Gate, open_gate
-from tests.browser import find_chromium
 from tests.conftest import Server, start
 from tests.study.conftest import drawn_shelf  # noqa: F401
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "assistant" / "examples"
 expect.set_options(timeout=60_000)
 
 
@@ -90,7 +91,37 @@ def test_nothing_is_cut_off_at_either_width(study: Page, width: int):
     expect(study.locator("#study-aid")).to_be_visible()
 
 
-@pytest.mark.slow
-def test_the_crawler_finds_nothing_on_the_page(study_server):
-    found = crawl_browser(study_server[0].url, study_server[1], 40, find_chromium())
+def test_the_crawler_finds_nothing_on_the_page(browser_page: Page, study_server):
+    found = crawl_browser(browser_page, study_server[0].url, study_server[1], 8)
     assert found["leaks"] == []
+
+
+def test_the_models_reading_comes_after_the_answer_and_is_marked(browser_page: Page, web_server):
+    """Over the real engine; the drawn pack is made on the first visit."""
+    browser_page.goto(f"{web_server.url}/study/")
+    browser_page.click("#practise-start")
+    expect(browser_page.locator(".study-question img")).to_be_visible()
+    expect(browser_page.locator("#practise-reading")).to_be_hidden()
+    browser_page.click("#practise-give-up")
+    expect(browser_page.locator(".study-reveal")).to_be_visible()
+    browser_page.click("#practise-reading")
+    marks = browser_page.locator("#practise-said .model-reading li")
+    expect(marks.first).to_contain_text(re.compile("agrees with the key|the model is wrong here|not checked"))
+
+
+def test_on_an_own_image_the_learner_speaks_first(browser_page: Page, web_server):
+    browser_page.goto(f"{web_server.url}/study/")
+    browser_page.get_by_role("tab", name="My own image").click()
+    browser_page.click("#own-commit")
+    expect(browser_page.locator("#own-beside")).to_contain_text("say what you see first")
+    browser_page.set_input_files("#own-image input[type=file]", str(EXAMPLES / "ct-head.png"))
+    expect(browser_page.locator("#own-image img")).to_be_visible()
+    for label, choice in (("Kind of image", "CT"), ("Region", "brain")):
+        browser_page.get_by_label(label).fill(choice)
+        browser_page.keyboard.press("Enter")
+    browser_page.locator("#own-finding textarea, #own-finding input").fill("haemorrhage")
+    browser_page.get_by_role("radio", name="left", exact=True).check()
+    browser_page.locator("#own-certainty input").first.check()
+    browser_page.click("#own-commit")
+    expect(browser_page.locator("#own-beside")).to_contain_text("The model says")
+    expect(browser_page.locator("#own-beside")).to_contain_text("You said")

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 import zipfile
 
 import httpx
@@ -15,7 +16,9 @@ from assistant.model import ModelClient
 from assistant.settings import Settings
 from assistant.study.api import add_study
 from assistant.study.evaluation.played import crawl_api
-from assistant.study.gate import open_gate
+from assistant.study.gate import Gate, open_gate
+from assistant.study.log import Log
+from assistant.study.packs import Shelf
 from tests.study.own_cases import case, make_zip
 
 ME = {"learner": "me"}
@@ -28,11 +31,17 @@ def settings(tmp_path_factory, drawn_shelf, free_port) -> Settings:
     return Settings(data_dir=folder, model_port=free_port())
 
 
+def later() -> float:
+    return time.time() + 60
+
+
 @pytest.fixture(scope="module")
 def app(settings):
     """The routes as the application has them, without its screens."""
     app, assistant = FastAPI(), Assistant(ModelClient(settings), FigureSearch(settings), settings)
-    add_study(app, open_gate(settings.data_dir), assistant, settings)
+    # A minute later, so that hints are given at once.
+    gate = Gate(Shelf(settings.data_dir / "study" / "packs"), Log(settings.data_dir / "study" / "study.db"), later)
+    add_study(app, gate, assistant, settings)
     app.include_router(make_router(assistant, settings))
     add_error_handlers(app)
     return app

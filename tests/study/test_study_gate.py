@@ -54,7 +54,7 @@ def test_nothing_of_the_key_is_in_what_leaves(gate, clock, mode):
     for _ in range(20):
         item = gate.next("me", mode)
         clock.now += 60
-        while gate.open("me", item.attempt_id).hints_left:
+        while gate.open("me", item.attempt_id).hints_remaining:
             gate.hint("me", item.attempt_id)
         item = gate.open("me", item.attempt_id)
         assert told(gate.log.served(item.attempt_id).item, item.to_dict()) == []
@@ -137,7 +137,7 @@ def test_hints_come_late_one_by_one_and_count(gate, clock, item_of):
     clock.now += 60
     kinds = [gate.hint("me", served.attempt_id).kind for _ in range(3)]
     assert kinds == ["how", "options", "narrow"]
-    with pytest.raises(StudyError, match="no hint left"):
+    with pytest.raises(StudyError, match="no more hints"):
         gate.hint("me", served.attempt_id)
     gate.commit("me", right_answer(gate, served.attempt_id))
     (attempt,) = gate.log.attempts("me")

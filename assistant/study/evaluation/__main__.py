@@ -114,7 +114,8 @@ def leaks(options: Options) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(data_dir=Path(folder))
-        gate = _gate(options, folder)
+        # A minute later, so that hints are given at once.
+        gate = Gate(_shelf(options), Log(Path(folder) / "study.db"), lambda: time.time() + 60)
         app = FastAPI()
         add_study(app, gate, Assistant(ModelClient(settings), FigureSearch(settings), settings), settings)
         add_error_handlers(app)
@@ -126,6 +127,8 @@ def leaks(options: Options) -> dict[str, Any]:
 
 def _in_browser(options: Options, folder: Path) -> dict[str, Any]:
     """The real web process, without a model."""
+    from playwright.sync_api import sync_playwright
+
     shutil.copytree(options.out / "packs", folder / "study" / "packs")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -141,7 +144,9 @@ def _in_browser(options: Options, folder: Path) -> dict[str, Any]:
             except httpx.TransportError:
                 time.sleep(0.5)
         gate = Gate(Shelf(folder / "study" / "packs"), Log(folder / "study" / "study.db"))
-        return played.crawl_browser(address, gate, options.browser, options.chromium)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=options.chromium, args=["--no-sandbox"])
+            return played.crawl_browser(browser.new_page(), address, gate, options.browser)
     finally:
         process.terminate()
         process.wait(20)
@@ -149,6 +154,10 @@ def _in_browser(options: Options, folder: Path) -> dict[str, Any]:
 
 def grader(options: Options) -> dict[str, Any]:
     return mutations.measure(options.data)
+
+
+def grader_held_out(options: Options) -> dict[str, Any]:
+    return mutations.measure(options.data, held_out=True)
 
 
 def items(options: Options) -> dict[str, Any]:
@@ -189,6 +198,7 @@ def latency(options: Options) -> dict[str, Any]:
 
 PARTS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "grader": grader,
+    "grader, held out": grader_held_out,
     "items": items,
     "leaks": leaks,
     "reveal": reveal,
@@ -204,11 +214,14 @@ def table(report: dict[str, Any]) -> str:
     for where, found in report.get("leaks", {}).items():
         if "leaks" in found:
             rows.append((f"leaks in {found['items']} items, {where}", len(found["leaks"]), "0"))
-    for name, one in report.get("grader", {}).get("judges", {}).items():
-        n = sum(one["n"])
-        rows.append((f"grader {name}, {n:,} answers: false accept of swaps", f"{one['false accept of swaps']} %", "0"))
-        for figure in ("false accept", "false reject", "not graded"):
-            rows.append((f"grader {name}: {figure}", f"{one[figure]} %", f"<= {GOALS[figure]} %"))
+    for part in ("grader", "grader, held out"):
+        for name, one in report.get(part, {}).get("judges", {}).items():
+            n = sum(one["n"])
+            rows.append(
+                (f"{part}: {name}, {n:,} answers, false accept of swaps", f"{one['false accept of swaps']} %", "0")
+            )
+            for figure in ("false accept", "false reject", "not graded"):
+                rows.append((f"{part}: {name}, {figure}", f"{one[figure]} %", f"<= {GOALS[figure]} %"))
     packs = {name: one for name, one in report.get("items", {}).items() if name != "left out"}
     if packs:
         total = sum(one["items"] for one in packs.values())

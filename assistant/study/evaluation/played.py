@@ -8,8 +8,9 @@ import signal
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from fastapi import FastAPI
@@ -20,6 +21,9 @@ from assistant.study.gate import Gate
 from assistant.study.items import Commitment, Item, Mode
 from assistant.study.log import Log
 from assistant.study.packs import Shelf
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Response
 
 LEARNERS = 5
 PAST = 500
@@ -53,7 +57,8 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
             seen = [str(answer.headers), str(picture.headers), str(picture.url), picture.content.decode("latin-1")]
             own = {"learner": learner, "attempt_id": body["attempt_id"]}
             for path, more in (
-                ("hint", {}), ("reading", {}), ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
+                *[("hint", {})] * 4, ("reading", {}),
+                ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
                 ("commit", {"answer": "", "certainty": 9}),
             ):  # fmt: skip
                 refused = await client.post(f"/api/study/{path}", json={**own, **more})
@@ -66,48 +71,43 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
     return {"items": number, "leaks": leaks, "positions of the key": positions(asked)}
 
 
-def crawl_browser(address: str, gate: Gate, number: int, chromium: str) -> dict[str, Any]:
+def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[str, Any]:
     """Play items on the page; look for the key in it and in all that the server sent before the commitment."""
-    from playwright.sync_api import Response, sync_playwright
-
     leaks: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        seen: list[str] = []
+    seen: list[str] = []
 
-        def keep(response: Response) -> None:
-            kind = response.headers.get("content-type", "")
-            if "/study/" in response.url and ("json" in kind or "event" in kind or "png" in kind):
-                try:
-                    seen.append(f"{response.url} {response.headers} {response.body().decode('latin-1')}")
-                except Exception as error:  # noqa: BLE001
-                    # A stream that the page has closed has no body left; what it brought is in the page.
-                    seen.append(str(error))
+    def keep(response: "Response") -> None:
+        kind = response.headers.get("content-type", "")
+        if "/study/" not in response.url or not any(one in kind for one in ("json", "event", "png")):
+            return
+        seen.append(f"{response.url} {response.headers}")
+        from playwright.sync_api import Error
 
-        page.on("response", keep)
-        page.goto(f"{address}/study/")
-        page.click("#practise-start")
-        for _ in range(number):
-            page.wait_for_selector(".study-question img")
-            page.wait_for_function("document.querySelector('.study-question img').complete")
-            source = page.get_attribute(".study-question img", "src") or ""
-            attempt_id = source.removeprefix("image/").removesuffix(".png")
-            served = gate.log.served(attempt_id)
-            assert served is not None
-            text = page.evaluate(
-                f"""() => {{ const copy = document.querySelector('gradio-app, body').cloneNode(true);
-                copy.querySelectorAll('script, style, {_VISIBLE_LISTS}').forEach((part) => part.remove());
-                return copy.outerHTML; }}"""
-            )
-            extra = " ".join(_CHOICES.sub("", part) for part in seen) + text
-            leaks += [f"{served.item.item_id}: {leak}" for leak in told(served.item, {}, extra)]
-            page.click("#practise-give-up")
-            page.wait_for_selector(".study-reveal")
-            seen.clear()
-            page.click("#practise-next")
-            page.wait_for_selector(f'.study-question img:not([src="{source}"])')
-        browser.close()
+        with suppress(Error):
+            # A stream that the page has closed has no body left; what it brought is in the page.
+            seen.append(response.body().decode("latin-1"))
+
+    page.on("response", keep)
+    page.goto(f"{address}/study/")
+    page.click("#practise-start")
+    for _ in range(number):
+        page.wait_for_selector(".study-question img")
+        source = page.get_attribute(".study-question img", "src") or ""
+        served = gate.log.served(source.removeprefix("image/").removesuffix(".png"))
+        assert served is not None
+        text = page.evaluate(
+            f"""() => {{ const copy = document.querySelector('body').cloneNode(true);
+            copy.querySelectorAll('script, style, {_VISIBLE_LISTS}').forEach((part) => part.remove());
+            return copy.outerHTML; }}"""
+        )
+        extra = " ".join(_CHOICES.sub("", part) for part in seen) + text
+        leaks += [f"{served.item.item_id}: {leak}" for leak in told(served.item, {}, extra)]
+        page.click("#practise-give-up")
+        page.wait_for_selector(".study-reveal")
+        seen.clear()
+        page.click("#practise-next")
+        page.wait_for_selector(f'.study-question img:not([src="{source}"])')
+    page.remove_listener("response", keep)
     return {"items": number, "leaks": leaks}
 
 

@@ -3,9 +3,10 @@
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
+from assistant.study import blind, lint
 from assistant.study.errors import PackError
 from assistant.study.exercises import ACCEPT, judged_item
 from assistant.study.grade import grade
@@ -35,7 +36,8 @@ def add_readings(shelf: Shelf, pack: str, answers: Path, data: Path) -> int:
     try:
         rows = [row for row in slake_rows(data, "validate") if row.question_id in given]
         items = _balanced([item for row in rows if (item := _item(writer, row, given[row.question_id]))])
-        writer.finish(items, {"flaws": [], "blind": {}, "pack": asdict(base)})
+        flaws = [flaw.to_dict() for flaw in lint.check(items)]
+        writer.finish(items, {"flaws": flaws, "blind": blind.check(items)})
         return len(items)
     finally:
         writer.drop()

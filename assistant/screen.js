@@ -23,14 +23,15 @@
     if (note && line) note.textContent = isDemo ? line.dataset.demoText : said;
   };
 
-  // Gradio calls its examples a list and their buttons no items of it, and leaves the sidebar's button without a name.
+  // Gradio calls its examples a list and their buttons no items of it, leaves the sidebar's button without a name, and
+  // a wide table out of the keyboard's reach.
   const mend = () => {
     document.querySelectorAll("#chat .examples[role=list]").forEach((list) => list.setAttribute("role", "group"));
     document.querySelector(".sidebar .toggle-button")?.setAttribute("aria-label", "Conversations");
+    document.querySelectorAll(".reading table:not([tabindex])").forEach((table) => (table.tabIndex = 0));
   };
 
   const askStatus = async () => {
-    mend();
     try {
       const root = document.getElementById("model-line")?.dataset.root ?? "";
       const answer = await fetch(`${root}api/status`, { cache: "no-store" });
@@ -81,6 +82,8 @@
   const start = () => {
     if (!document.getElementById("status")) return setTimeout(start, 100);
     setTheme(wantsDark());
+    mend();
+    new MutationObserver(mend).observe(document.body, { childList: true, subtree: true });
     // On a phone the keyboard would cover the examples.
     if (innerWidth > 900) document.querySelector("#question textarea")?.focus({ preventScroll: true });
     askStatus();

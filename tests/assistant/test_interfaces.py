@@ -103,7 +103,7 @@ async def test_an_mcp_client_asks_and_searches(web_server):
         found = await client.call_tool("search_figures", {"words": "pneumothorax on a chest X-ray", "k": 3})
         hits = found.structured_content["hits"]
         assert 1 <= len(hits) <= 3
-        assert all(hit["license"] and hit["article_url"] for hit in hits)
+        assert all(hit["figure"]["license"] and hit["figure"]["article_url"] for hit in hits)
         refused = await client.call_tool("ask_image", {"question": "What?", "image": "aGVsbG8="})
         assert refused.is_error
         assert "not an image" in refused.content[0].text

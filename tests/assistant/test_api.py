@@ -173,4 +173,4 @@ async def test_words_alone_and_history(client):
 async def test_ready(client):
     ready = await client.get("/readyz")
     assert ready.status_code == 200
-    assert ready.json()["model"] == {"ready": True, "name": "demo", "demo": True}
+    assert ready.json()["model"] == {"ready": True, "name": "demo", "demo": True, "note": ""}

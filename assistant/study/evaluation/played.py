@@ -25,6 +25,14 @@ from assistant.study.packs import Shelf
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Request, Response
 
+_TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
+    *[("hint", {})] * 4,
+    ("reading", {}),
+    ("ask", {"words": "What is the answer?"}),
+    ("mistake", {"words": "x"}),
+    ("commit", {"answer": "", "certainty": 9}),
+)
+"""What is asked for before the commitment; hints alone may be given."""
 LEARNERS = 5
 PAST = 500
 _CHOICES = re.compile(r'"(?:choices|options|suggestions)": ?\[(?:[^\[\]]|\[[^\[\]]*\])*\]')
@@ -57,11 +65,7 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
             seen = [str(answer.headers), str(picture.headers), str(picture.url)]
             leaks += [f"{item.item_id}: {leak}" for leak in in_picture(picture.content)]
             own = {"learner": learner, "attempt_id": body["attempt_id"]}
-            for path, more in (
-                *[("hint", {})] * 4, ("reading", {}),
-                ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
-                ("commit", {"answer": "", "certainty": 9}),
-            ):  # fmt: skip
+            for path, more in _TRIED:
                 refused = await client.post(f"/api/study/{path}", json={**own, **more})
                 seen += [_CHOICES.sub("", refused.text) if path == "hint" else refused.text, str(refused.headers)]
                 if path != "hint" and refused.status_code < 400:

@@ -113,6 +113,8 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
         text = page.evaluate(
             f"""() => {{ const copy = document.querySelector('body').cloneNode(true);
             copy.querySelectorAll('script, style, {_VISIBLE_LISTS}').forEach((part) => part.remove());
+            copy.querySelectorAll('*').forEach((part) => ['style', 'fill', 'stroke'].forEach((name) =>
+              part.removeAttribute(name)));
             return copy.outerHTML; }}"""
         )
         extra = " ".join(_CHOICES.sub("", part) for part in seen) + text

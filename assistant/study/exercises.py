@@ -55,7 +55,9 @@ def _pair(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Rando
     """Two pictures of one question with different keys, in a third of the cases with the same."""
     groups: dict[tuple[str, str], dict[str, list[Item]]] = {}
     for item in items:
-        if item.kind != "place" and len(item.options) > 2 and not item.is_negative:
+        # Nobody takes a film for a slice: only what is on the picture looks alike.
+        is_alike = item.vocabulary not in ("modality", "plane")
+        if is_alike and item.kind != "place" and len(item.options) > 2 and not item.is_negative:
             groups.setdefault((item.pack, item.stem), {}).setdefault(item.gold.answer, []).append(item)
     groups = {name: keys for name, keys in groups.items() if sum(len(found) > 1 for found in keys.values()) > 1}
     if not groups:

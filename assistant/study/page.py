@@ -129,10 +129,10 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
             beside = gr.HTML("", elem_id="own-beside")
             kept = gr.HTML("")
             boxes = [gr.Textbox(label=texts.GAPS, visible=False) for _ in range(gaps.MOST)]
-            check = gr.Button(texts.CHECK, size="sm", elem_id="own-check")
+            check = gr.Button(texts.CHECK, size="sm", elem_id="own-check", visible=False)
             filled = gr.HTML("")
     said = [file, modality, region, finding, side, certainty]
-    commit.click(session.own_image, said, [beside, kept, made, *boxes], **quiet)
+    commit.click(session.own_image, said, [beside, kept, made, check, *boxes], **quiet)
     check.click(session.check_gaps, [made, *boxes], filled, **quiet)
 
 
@@ -166,7 +166,7 @@ def _teacher(session: StudySession, quiet: dict[str, Any]) -> None:
         results = gr.Button(texts.RESULTS, size="sm", elem_id="teacher-results")
         export = gr.Button(texts.EXPORT, size="sm", elem_id="teacher-export")
     rows = gr.HTML("", elem_id="teacher-rows")
-    files = gr.File(label=texts.EXPORT, interactive=False)
+    files = gr.File(label=texts.EXPORT, interactive=False, visible=False)
     archive.upload(session.look_at, [key, archive, name], [rows, found, publish], **quiet)
     publish.click(session.publish, [key, found], rows, **quiet)
     results.click(session.results, [key, name], rows, **quiet)

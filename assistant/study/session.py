@@ -147,7 +147,7 @@ class StudySession:
         self, file: str | None, modality: str, region: str, finding: str, side: str, certainty: int | None
     ) -> AsyncGenerator[Shown, None]:
         """The learner's own image: what they see is said first, then the ordinary chat turn runs."""
-        hidden = [gr.update(visible=False)] * gaps.MOST
+        hidden = [gr.update(visible=False)] * (gaps.MOST + 1)
         if not (file and finding and finding.strip() and modality and region and side and certainty):
             yield html.problem(texts.OWN_NEEDS), "", [], *hidden
             return
@@ -180,7 +180,7 @@ class StudySession:
         slots = [("finding", ", ".join(sorted(mine.terms)), ", ".join(sorted(said.terms)))] + [
             row for row in slots if row[1:] != ("", "")
         ]
-        yield html.differences(own, last, slots), html.told(texts.OWN_KEPT), made, *boxes
+        yield html.differences(own, last, slots), html.told(texts.OWN_KEPT), made, gr.update(visible=bool(made)), *boxes
 
     def check_gaps(self, made: list[gaps.Gap], *said: str) -> str:
         """The gaps filled in, each with the caption's own word."""
@@ -229,15 +229,16 @@ class StudySession:
         """A pack for Anki and Moodle, and its results as a table without names."""
         try:
             if not self._is_teacher(key):
-                return html.problem(texts.WRONG_KEY), None
+                return html.problem(texts.WRONG_KEY), gr.skip()
             items = self._gate.shelf.open(name).items
         except StudyError as error:
-            return html.problem(str(error)), None
+            return html.problem(str(error)), gr.skip()
         apkg = Path(_file(f"{name}.apkg", b""))
         await asyncio.to_thread(export.anki, self._gate.shelf, items, apkg)
         xml = _file(f"{name}.xml", await asyncio.to_thread(export.moodle, self._gate.shelf, items))
         table = export.table(self._gate.log.attempts_on(name), with_names=False)
-        return "", [str(apkg), xml, _file(f"{name}.csv", table.encode())]
+        made = [str(apkg), xml, _file(f"{name}.csv", table.encode())]
+        return "", gr.update(value=made, visible=True)
 
 
 def _asked(item: PublicItem) -> Shown:

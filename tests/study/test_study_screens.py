@@ -1,15 +1,18 @@
 """What the screens show and what stands behind them: escaped HTML, the model beside the key, gaps, stored readings."""
 
+import io
 import json
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from assistant.study import exercises, gaps, html, report
 from assistant.study.errors import PackError
-from assistant.study.items import Gold, PublicItem, Reveal, Verdict
+from assistant.study.evaluation.leaks import in_picture, told
+from assistant.study.items import Gold, Item, PublicItem, Reveal, Skill, Verdict
 from assistant.study.other_reader import checked
 from assistant.study.packs import Shelf
 from assistant.study.sources.readings import NAME, add_readings
@@ -43,6 +46,30 @@ def test_a_question_names_only_its_attempt():
     shown = html.question(PublicItem("attempt-1", 4, "practise", "option", "What?", "x", "Image for question 4"))
     assert 'src="image/attempt-1.png"' in shown
     assert 'alt="Image for question 4"' in shown
+
+
+def test_the_crawler_finds_what_is_there():
+    """A crawler that finds nothing has to be one that would find something."""
+    item = Item(
+        "p/7/text", "p", "1", "text", Skill("ct/chest/pneumonia", "", "", ""), ("f" * 64,), "e" * 64, "What is marked?",
+        Gold("pneumonia", ("chest infection",), ((0.123, 0.456, 0.1, 0.2),)), explanation="A dense lobe with air inside it",
+        source="Some set",
+    )  # fmt: skip
+    assert told(item, {"stem": item.stem, "options": ["pneumonia"], "suggestions": ["pneumonia"]}) == []
+    for leak in (
+        "Pneumonia", "a chest-infection", "p/7/text", "f" * 64, "ct/chest/pneumonia", "some: dense lobe with air", "0.456",
+    ):  # fmt: skip
+        assert told(item, {"alt": leak}), leak
+    assert told(item, {}, "x-source: Some set")
+    picture = io.BytesIO()
+    Image.new("L", (4, 4)).save(picture, "PNG")
+    assert in_picture(picture.getvalue()) == []
+    assert in_picture(picture.getvalue() + b"pneumonia") == ["bytes after the picture"]
+    named = PngInfo()
+    named.add_text("Comment", "pneumonia")
+    picture = io.BytesIO()
+    Image.new("L", (4, 4)).save(picture, "PNG", pnginfo=named)
+    assert in_picture(picture.getvalue()) == ["a chunk tEXt in the picture"]
 
 
 def test_progress_of_nobody_can_be_shown():

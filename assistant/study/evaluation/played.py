@@ -16,15 +16,23 @@ import httpx
 from fastapi import FastAPI
 
 from assistant.study import schedule
-from assistant.study.evaluation.leaks import positions, told
+from assistant.study.evaluation.leaks import in_picture, positions, told
 from assistant.study.gate import Gate
 from assistant.study.items import Commitment, Item, Mode
 from assistant.study.log import Log
 from assistant.study.packs import Shelf
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page, Response
+    from playwright.sync_api import Page, Request, Response
 
+_TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
+    *[("hint", {})] * 4,
+    ("reading", {}),
+    ("ask", {"words": "What is the answer?"}),
+    ("mistake", {"words": "x"}),
+    ("commit", {"answer": "", "certainty": 9}),
+)
+"""What is asked for before the commitment; hints alone may be given."""
 LEARNERS = 5
 PAST = 500
 _CHOICES = re.compile(r'"(?:choices|options|suggestions)": ?\[(?:[^\[\]]|\[[^\[\]]*\])*\]')
@@ -54,13 +62,10 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
             item = gate.log.served(body["attempt_id"]).item  # type: ignore[union-attr]
             asked.append((item, tuple(body["options"])))
             picture = await client.get(body["image"])
-            seen = [str(answer.headers), str(picture.headers), str(picture.url), picture.content.decode("latin-1")]
+            seen = [str(answer.headers), str(picture.headers), str(picture.url)]
+            leaks += [f"{item.item_id}: {leak}" for leak in in_picture(picture.content)]
             own = {"learner": learner, "attempt_id": body["attempt_id"]}
-            for path, more in (
-                *[("hint", {})] * 4, ("reading", {}),
-                ("ask", {"words": "What is the answer?"}), ("mistake", {"words": "x"}),
-                ("commit", {"answer": "", "certainty": 9}),
-            ):  # fmt: skip
+            for path, more in _TRIED:
                 refused = await client.post(f"/api/study/{path}", json={**own, **more})
                 seen += [_CHOICES.sub("", refused.text) if path == "hint" else refused.text, str(refused.headers)]
                 if path != "hint" and refused.status_code < 400:
@@ -76,9 +81,15 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
     leaks: list[str] = []
     seen: list[str] = []
 
+    rounds: dict[Request, int] = {}
+    current = [0]
+
     def keep(response: "Response") -> None:
         kind = response.headers.get("content-type", "")
-        if "/study/" not in response.url or not any(one in kind for one in ("json", "event", "png")):
+        if "/study/" not in response.url or not any(one in kind for one in ("json", "event")):
+            return
+        # The reveal before may still be arriving.
+        if rounds.get(response.request) != current[0]:
             return
         seen.append(f"{response.url} {response.headers}")
         from playwright.sync_api import Error
@@ -87,6 +98,10 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
             # A stream that the page has closed has no body left; what it brought is in the page.
             seen.append(response.body().decode("latin-1"))
 
+    def number_it(request: "Request") -> None:
+        rounds[request] = current[0]
+
+    page.on("request", number_it)
     page.on("response", keep)
     page.goto(f"{address}/study/")
     page.click("#practise-start")
@@ -98,6 +113,8 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
         text = page.evaluate(
             f"""() => {{ const copy = document.querySelector('body').cloneNode(true);
             copy.querySelectorAll('script, style, {_VISIBLE_LISTS}').forEach((part) => part.remove());
+            copy.querySelectorAll('*').forEach((part) => ['style', 'fill', 'stroke'].forEach((name) =>
+              part.removeAttribute(name)));
             return copy.outerHTML; }}"""
         )
         extra = " ".join(_CHOICES.sub("", part) for part in seen) + text
@@ -105,9 +122,11 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
         page.click("#practise-give-up")
         page.wait_for_selector(".study-reveal")
         seen.clear()
+        current[0] += 1
         page.click("#practise-next")
         page.wait_for_selector(f'.study-question img:not([src="{source}"])')
     page.remove_listener("response", keep)
+    page.remove_listener("request", number_it)
     return {"items": number, "leaks": leaks}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from retrieval.evaluation import __main__ as command
 from retrieval.evaluation.agreement import Shown, measure_agreement
-from retrieval.evaluation.calibrate import reliability, roco_concepts
+from retrieval.evaluation.calibrate import concept_agreement, reliability, roco_concepts
 from retrieval.evaluation.captions import Captions
 from retrieval.evaluation.choose import floors_of
 from retrieval.evaluation.exact import ExactIndex, measure_exact
@@ -140,6 +140,19 @@ def test_concepts_are_joined_by_the_caption(tmp_path):
     (tmp_path / "captions.txt").write_text("R1\t A caption.\nR2\t Another.\n")
     (tmp_path / "cuis.txt").write_text("R1\t\tC1\tC2\nR2\t\n")
     assert roco_concepts(tmp_path) == {"A caption.": frozenset({"C1", "C2"}), "Another.": frozenset()}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_captions_of_other_articles_agree_where_they_share_concepts(search, captions, tmp_path, shared):
+    folder = tmp_path / "roco-captions"
+    folder.mkdir()
+    concepts = [f"C{number}\tD{number}" for number in range(len(CAPTIONS))]
+    if shared:
+        concepts[3] = concepts[0]
+    for name, column in (("captions", CAPTIONS), ("cuis", concepts)):
+        lines = [f"R{number}\t{text}\n" for number, text in enumerate(column)]
+        (folder / f"{name}.txt").write_text("".join(lines))
+    assert (concept_agreement(search, captions, tmp_path, AxisEmbedder()) > 0) == shared
 
 
 def test_a_part_is_measured_once_and_again_when_what_it_measures_changed(tmp_path):

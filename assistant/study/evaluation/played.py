@@ -120,6 +120,8 @@ def crawl_browser(page: "Page", address: str, gate: Gate, number: int) -> dict[s
             return copy.outerHTML; }}"""
         )
         extra = " ".join(_CHOICES.sub("", part) for part in seen) + text
+        # How a drawing is stretched is no answer either.
+        extra = re.sub(r'preserveAspectRatio=\\*"none', "", extra)
         leaks += [f"{served.item.item_id}: {leak}" for leak in told(served.item, {}, extra)]
         page.click("#practise-give-up")
         page.wait_for_selector(".study-reveal")

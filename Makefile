@@ -34,7 +34,7 @@ browser: setup-dev
 test: browser ## everything that has to hold: style, types, tests with the real engine and a browser
 	@echo "-- ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "-- mypy" && $(BIN)/mypy
-	@echo "-- pytest" && $(BIN)/python -m pytest -n 2 --dist loadgroup
+	@echo "-- pytest" && $(BIN)/python -m tests.run
 
 lint: setup-dev ## style and types only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -30,13 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "last(order): runs after all others, because it ends what they share")
 
 
-# Before xdist reads the groups.
+# Before `-m` chooses by these.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        # `make test` runs two workers; what shares the engine and the state folder stays together in one.
-        item.add_marker(pytest.mark.xdist_group("product" if PRODUCT & set(fixtures) else "parts"))
+        if PRODUCT & set(fixtures):
+            item.add_marker("product")
         if {"model_server", "web_server"} & set(fixtures):
             item.add_marker("engine")
         if "browser_page" in fixtures:

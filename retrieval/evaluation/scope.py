@@ -78,7 +78,7 @@ def measure_scope(search: Search, data: Path, embedder: Embedder, progress: Prog
     }
     progress("scope", 1, 2)
     others = described_pictures(data, "validate", per_set=PER_SET, openstax=0)
-    groups = {
+    groups: dict[str, list[Image.Image]] = {
         "radiology": [Image.open(one.path) for one in radiology(data, choosing=False)],
         "knee, skin, blood": [Image.open(one.path) for one in others if one.dataset in OTHERS],
         "photographs, drawings": [Image.open(path) for path in package_pictures()],

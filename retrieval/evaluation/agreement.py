@@ -64,9 +64,8 @@ def slake_shown(folder: Path, split: str, embedder: Embedder) -> list[Shown]:
 
 
 def rad_shown(folder: Path, split: str, embedder: Embedder) -> list[Shown]:
-    """VQA-RAD's images of a split whose questions and answers tell the modality, each with some of its questions."""
-    known = [picture for picture in vqa_rad_pictures(folder, split) if picture.modality]
-    return _shown(known, vqa_rad_rows(folder, split), embedder)
+    """VQA-RAD's images of a split, each with some of its questions; the modality is "" where nothing tells it."""
+    return _shown(vqa_rad_pictures(folder, split), vqa_rad_rows(folder, split), embedder)
 
 
 def _shown(pictures: Sequence[Picture], rows: Sequence[VqaRow], embedder: Embedder) -> list[Shown]:

@@ -6,7 +6,7 @@
 - `terms_weight`: captions in other words find captions of other articles; the most that have half of their concepts.
   How often the caption itself is found (`known_item.py`, the mean of recall@5 over the forms of the query) is told
   beside it and does not choose: looking for parts of a caption, exact words alone would be best.
-- `image_weight`: VQA-RAD's validation images with their questions; the best mean of modality and region.
+- `image_weight`: VQA-RAD's validation images with their questions; the most captions that name the region.
 - floors: questions of SLAKE's and VQA-RAD's training parts and rare words of captions against questions on anything
   else, held-out radiology against drawn nonsense; where rejections less wrong rejections (Youden's index) are most,
   in the middle of that.
@@ -59,7 +59,7 @@ def choose(
     shown = rad_shown(data / "vqa-rad", "validate", embedder)
     agreement = measure_agreement(search, captions, shown, embedder, progress)
     both = {
-        way: round((cells["modality"]["value"] + cells["region"]["value"]) / 2, 2)
+        way: cells["region"]["value"]
         for way, cells in agreement["ways"].items()
         if way.startswith("image and question") and "product" not in way
     }
@@ -72,7 +72,7 @@ def choose(
         },
         "concepts": {str(weight): share for weight, share in concepts.items()},
         "recall@5": terms,
-        "modality and region": both,
+        "region": both,
     }
 
 

@@ -178,7 +178,13 @@ def model_server(demo_model: Path, data_dir: Path, free_port: Callable[[], int])
 def web_server(model_server: Server, sample_index: Path, free_port: Callable[[], int]) -> Iterator[Server]:
     """The real web process over that engine and index."""
     port = free_port()
-    settings = {"data_dir": sample_index, "model_port": model_server.url.rsplit(":", 1)[1], "port": port}
+    settings = {
+        "data_dir": sample_index,
+        "model_port": model_server.url.rsplit(":", 1)[1],
+        "port": port,
+        # Long enough to be stopped in its middle by a slow browser.
+        "max_answer_tokens": 600,
+    }
     server = start("web", f"http://127.0.0.1:{port}", "/healthz", settings, sample_index / "web.log")
     yield server
     server.stop()

@@ -75,7 +75,7 @@ CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "window": (("lung window",), ("soft-tissue window",), ("bone window",), ("brain window",), ("liver window",)),
     "artefact": (("motion", "motion artefact", "ghosting"),
                  ("streaks", "metal streaks", "metal artefact", "beam hardening"),
-                 ("rings", "ring artefact"), ("wrap-around", "aliasing"), ("noise",), ("no artefact", "none"),
+                 ("rings", "ring artefact"), ("wrap-around", "aliasing"), ("noise",), ("no artefact",),
                  ("zipper",), ("susceptibility",)),
     "zone": tuple(
         (f"{side} {level} zone", *(f"{side} {level}{more}" for more in ("", " lung", " lobe", " field", " third")))

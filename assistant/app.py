@@ -19,10 +19,10 @@ from assistant.api_conversations import conversations_router
 from assistant.api_search import make_search_router
 from assistant.conversations import Conversations
 from assistant.example_questions import read_examples
+from assistant.figure_library import Library
+from assistant.figure_library_screen import build_library_screen
 from assistant.figure_search import FigureSearch
 from assistant.guard import Guard, check_open, is_loopback
-from assistant.library import Library
-from assistant.library_screen import build_library_screen
 from assistant.mcp_tools import make_tools
 from assistant.metrics import MeteredAssistant, TurnMetrics, metrics_router
 from assistant.model import ModelClient
@@ -37,7 +37,7 @@ from assistant.theme import make_theme
 
 FOLDER = Path(__file__).parent
 HOUR_S = 3600
-PAGE_FILES = ("screen", "library", "study/page")
+PAGE_FILES = ("screen", "figure_library", "study/page")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

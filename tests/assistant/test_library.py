@@ -1,23 +1,19 @@
-"""The Library without its screen: search, figure page, preview, adding, deleting, jobs, REST; real index, real images."""
+"""The Library without its screen: search, figure page, preview, adding, deleting, jobs; real index, real images."""
 
 import threading
 import zipfile
-from pathlib import Path
 
-import httpx
 import pytest
-from fastapi import FastAPI
 from PIL import Image
 
-from assistant import figure_cards, library_html
-from assistant.app import create_app
+from assistant import figure_cards, figure_library_html
 from assistant.chat import Turn, earlier_questions
+from assistant.figure_library import FigurePage, Library, Query, Results
+from assistant.figure_library_jobs import Jobs
+from assistant.figure_library_overview import overview
+from assistant.figure_library_session import LibrarySession
+from assistant.figure_library_words import NO_FIGURES, STOPPED
 from assistant.figure_search import FigureSearch
-from assistant.library import FigurePage, Library, Query, Results
-from assistant.library_jobs import Jobs
-from assistant.library_overview import overview
-from assistant.library_session import LibrarySession
-from assistant.library_words import NO_FIGURES, STOPPED
 from assistant.pace import Pace
 from assistant.pages import header
 from assistant.settings import Settings
@@ -26,14 +22,10 @@ from retrieval.errors import CorpusError, IndexBusyError, IndexMissingError
 from retrieval.figures import Figure, Hit
 from retrieval.filters import Filters
 from retrieval.store import Store
+from tests.assistant.conftest import open_library
 from tests.own_figures import CAPTIONS, EXAMPLES, LEFT_OUT, make_folder, make_zip
 
 SCRIPT = "<script>alert(1)</script>"
-
-
-def open_library(data_dir: Path, **values) -> Library:
-    settings = Settings(data_dir=data_dir, **values)
-    return Library(FigureSearch(settings), settings)
 
 
 def upload(name: str):
@@ -55,31 +47,8 @@ def figure(**values) -> Figure:
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory) -> Path:
-    """A state folder whose index holds three own figures, added as the page does it."""
-    data_dir = tmp_path_factory.mktemp("own")
-    library = open_library(data_dir)
-    job = library.add(library.preview([make_zip(data_dir / "sent" / "lecture.zip")]))
-    job.wait()
-    assert job.state == "done", job.told()
-    return data_dir
-
-
-@pytest.fixture(scope="module")
 def library(own) -> Library:
     return open_library(own)
-
-
-@pytest.fixture(scope="module")
-def web_app(own) -> FastAPI:
-    return create_app(Settings(data_dir=own))
-
-
-@pytest.fixture
-async def client(web_app):
-    transport = httpx.ASGITransport(web_app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=120) as client:
-        yield client
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -90,7 +59,7 @@ def test_a_preview_says_what_would_be_left_out_and_stores_nothing(tmp_path, as_z
     assert found.can_be_added
     assert found.report.figures == len(CAPTIONS)
     assert sum(found.report.skipped.values()) == LEFT_OUT
-    shown = library_html.preview(found)
+    shown = figure_library_html.preview(found)
     assert f"{LEFT_OUT} rows would be left out" in shown
     assert "no caption" in shown and "nowhere.png" in shown and "retina.png" in shown
     assert not (tmp_path / "state" / "index").exists()
@@ -116,7 +85,7 @@ def test_what_cannot_be_added_is_refused_in_a_sentence(tmp_path, case):
     found = library.preview(files)
     assert not found.can_be_added
     assert found.problem.endswith((".", "FOLDER"))
-    assert "problem" in library_html.preview(found)
+    assert "problem" in figure_library_html.preview(found)
 
 
 def test_what_was_added_is_found_by_words_and_by_image(library):
@@ -124,7 +93,7 @@ def test_what_was_added_is_found_by_words_and_by_image(library):
     assert by_words.hits[0].figure.caption == CAPTIONS["ct-head.png"]
     by_image = library.find(Query("", upload("mri-brain.png")), Filters())
     assert by_image.hits[0].figure.caption == CAPTIONS["mri-brain.png"]
-    shown = library_html.results(by_image, library.picture)
+    shown = figure_library_html.results(by_image, library.picture)
     assert 'src="../thumbnails?figure=own%2F' in shown
     assert "data:image/jpeg;base64," in shown
 
@@ -136,19 +105,21 @@ def test_more_like_a_figure_is_within_the_filters_and_says_what_it_is_like(libra
     assert "MRI" in modalities and hit.figure.modality not in modalities
     found = library.find(query, Filters(modalities=frozenset({"MRI"})))
     assert {found.figure.modality for found in found.hits} == {"MRI"}
-    assert f'figure like <a href="?figure=own%2F{hit.figure.graphic}' in library_html.results(found, library.picture)
+    assert f'figure like <a href="?figure=own%2F{hit.figure.graphic}' in figure_library_html.results(
+        found, library.picture
+    )
 
 
 def test_nothing_is_found_outside_the_filters_and_that_is_said(library):
     found = library.find(Query("axial CT of the head"), Filters(modalities=frozenset({"mammography"})))
-    assert "within these filters" in library_html.results(found, figure_cards.no_pictures)
+    assert "within these filters" in figure_library_html.results(found, figure_cards.no_pictures)
 
 
 @pytest.mark.parametrize(
     ("query", "words"), [(Query(), "Write what to look for"), (Query("x" * 5000), "at most 2,000 characters")]
 )
 def test_what_cannot_be_looked_for_is_said(library, query, words):
-    assert words in library_html.results(library.find(query, Filters()), figure_cards.no_pictures)
+    assert words in figure_library_html.results(library.find(query, Filters()), figure_cards.no_pictures)
 
 
 def test_a_figure_has_a_page_with_similar_ones(library):
@@ -156,7 +127,7 @@ def test_a_figure_has_a_page_with_similar_ones(library):
     page = library.figure_page(hit.figure.figure_id)
     assert page.figure == hit.figure
     assert hit.figure.figure_id not in {similar.figure.figure_id for similar in page.similar}
-    shown = library_html.figure_page(page, library.picture, library.large_picture)
+    shown = figure_library_html.figure_page(page, library.picture, library.large_picture)
     assert 'src="../pictures?figure=own%2F' in shown
     for part in ("CC BY 4.0", "2021", "copy attribution", hit.figure.caption):
         assert part in shown
@@ -175,7 +146,7 @@ def test_a_figures_page_names_the_same_picture_elsewhere(tmp_path):
     page = library.figure_page(hit.figure.figure_id)
     assert {figure.license for figure in (page.figure, *page.also)} == {"CC BY 4.0", "CC0"}
     assert hit.also == tuple(page.also)
-    assert "The same figure" in library_html.figure_page(page, library.picture, library.large_picture)
+    assert "The same figure" in figure_library_html.figure_page(page, library.picture, library.large_picture)
 
 
 def test_the_overview_counts_by_corpus(library):
@@ -251,7 +222,7 @@ def test_one_job_at_a_time_and_a_stopped_one_says_what_is_kept():
     job = jobs.start("Adding lecture.zip", work)
     with pytest.raises(IndexBusyError, match=r"being written \(Adding lecture.zip"):
         jobs.start("Rebuilding", work)
-    assert "<progress" in library_html.job(job)
+    assert "<progress" in figure_library_html.job(job)
     job.stop()
     assert job.wait(10)
     assert (job.state, job.told()) == ("stopped", STOPPED)
@@ -268,7 +239,7 @@ def test_a_failed_job_says_why(error, words):
     job = Jobs().start("Adding", work)
     job.wait(10)
     assert job.state == "failed"
-    assert words in library_html.job(job)
+    assert words in figure_library_html.job(job)
 
 
 def test_the_pace_tells_the_time_left():
@@ -308,8 +279,8 @@ def test_what_a_corpus_wrote_cannot_become_markup():
     def elsewhere(_: Figure) -> str:
         return "https://example.org/a.jpg"
 
-    shown = library_html.results(Results(Query(SCRIPT), [hit]), elsewhere)
-    shown += library_html.figure_page(FigurePage(hostile, (hostile,), (hit,)), elsewhere, elsewhere)
+    shown = figure_library_html.results(Results(Query(SCRIPT), [hit]), elsewhere)
+    shown += figure_library_html.figure_page(FigurePage(hostile, (hostile,), (hit,)), elsewhere, elsewhere)
     assert "<script" not in shown
     assert "&lt;script&gt;" in shown
     # "/x.png" would tell where things lie on this machine.
@@ -336,84 +307,3 @@ async def test_the_chat_searches_with_the_whole_question_and_says_so(own):
     assert notes[0].startswith("searched for: ")
     assert "head" in notes[0] and "CT" in notes[0]
     assert (await figures.search("axial CT of the head", None, 3, earlier=["What is the liver?"]))[1] == ()
-
-
-async def test_search_over_rest(client):
-    files = {"image": ("a.png", (EXAMPLES / "ct-head.png").read_bytes())}
-    answer = await client.post("/api/search", data={"text": "CT of the head", "k": "2"}, files=files)
-    assert answer.status_code == 200
-    assert set(answer.json()) == {"hits"}
-    first = answer.json()["hits"][0]
-    assert first["figure"]["caption"] == CAPTIONS["ct-head.png"]
-    assert {"score", "rank", "found_by", "relevance", "also"} <= set(first)
-    assert "image_path" not in answer.text
-    small = await client.get(first["figure"]["thumbnail"])
-    large = await client.get("/pictures", params={"figure": first["figure"]["figure_id"]})
-    for picture in (small, large):
-        assert picture.headers["content-type"] == "image/jpeg"
-        assert picture.content.startswith(b"\xff\xd8")
-
-
-@pytest.mark.parametrize(
-    ("data", "captions"),
-    [
-        ({"text": "quarterly earnings of a shipping company"}, []),
-        (
-            {"text": "head", "modality": ["ct", "x-RAY"], "licence": "cc-by", "year_from": "2020"},
-            [CAPTIONS["ct-head.png"]],
-        ),
-        ({"text": "CT of the head", "corpus": "roco"}, []),
-        ({"text": "CT of the head", "year_to": "2020"}, []),
-    ],
-)
-async def test_filters_and_nothing_similar_over_rest(client, data, captions):
-    answer = await client.post("/api/search", data=data)
-    assert [hit["figure"]["caption"] for hit in answer.json()["hits"]] == captions
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        {},
-        {"data": {"text": "  "}},
-        {"data": {"text": "x" * 5000}},
-        {"data": {"text": "CT", "k": "0"}},
-        {"data": {"text": "CT", "k": "9999999999999999999999"}},
-        {"data": {"text": "CT", "k": "many"}},
-        {"data": {"text": "CT", "year_from": "-4"}},
-        {"data": {"text": "CT", "licence": "all rights"}},
-        {"data": {"image": "text"}},
-        {"files": {"modality": ("q.txt", b"CT"), "text": (None, b"CT")}},
-        {"files": {"image": ("x.png", b"hello")}},
-        {"json": {"text": "CT"}},
-    ],
-)
-async def test_a_search_that_cannot_be_read_is_the_clients_fault(client, request_):
-    answer = await client.post("/api/search", **request_)
-    assert answer.status_code == 400
-    assert answer.json()["error"]["message"].endswith((".", "."))
-
-
-async def test_a_search_without_an_index_says_how_to_get_one(tmp_path):
-    transport = httpx.ASGITransport(create_app(Settings(data_dir=tmp_path)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as lonely:
-        answer = await lonely.post("/api/search", data={"text": "CT"})
-    assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "index_not_ready"
-    assert "medvint index build" in answer.json()["error"]["message"]
-
-
-@pytest.mark.parametrize("name", ["own/nothing", "../../lock", "/etc/passwd", "..", "", "a\x00b"])
-@pytest.mark.parametrize("address", ["/thumbnails", "/pictures"])
-async def test_only_the_indexs_own_pictures_are_served(client, address, name):
-    answer = await client.get(address, params={"figure": name})
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "not_found"
-
-
-async def test_the_pages_are_there_and_the_search_describes_itself(client):
-    for address in ("/", "/library/"):
-        assert (await client.get(address)).status_code == 200
-    assert (await client.get("/library")).headers["location"] == "library/"
-    paths = (await client.get("/openapi.json")).json()["paths"]
-    assert "multipart/form-data" in paths["/api/search"]["post"]["requestBody"]["content"]

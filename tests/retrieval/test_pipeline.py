@@ -1,6 +1,5 @@
 """Several workers write what one loop writes; killed, they go on; several processes search one Chroma server."""
 
-import importlib.util
 import json
 import os
 import re
@@ -80,8 +79,9 @@ def test_another_embedder_and_a_device_that_it_does_not_run_on_are_refused(tmp_p
     assert opened(f"pmc-clip:{tmp_path}", "cuda").device == "cuda"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed here")
-def test_without_ray_the_message_names_the_command(tmp_path, roco_folder):
+def test_without_ray_the_message_names_the_command(tmp_path, roco_folder, monkeypatch):
+    # What `import ray` meets where it is not installed.
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(PipelineError, match=r"requirements-scale\.txt"):
         build_with_workers("roco", tmp_path, roco_folder(), workers=2, make=Letters)
 
@@ -109,19 +109,7 @@ def script(data_dir: Path, path: Path, workers: int) -> str:
     """)
 
 
-@pytest.mark.parametrize(
-    "workers",
-    [
-        0,
-        pytest.param(
-            2,
-            marks=[
-                pytest.mark.slow,
-                pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: requirements-scale.txt"),
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_killed_in_the_middle_it_goes_on_without_loss_or_duplicate(tmp_path, roco_folder, workers):
     path = roco_folder(many(40))
     command = [sys.executable, "-c", script(tmp_path, path, workers)]

@@ -8,12 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from assistant import library_html
-from assistant import library_words as words
+from assistant import figure_library_html
+from assistant import figure_library_words as words
 from assistant.figure_cards import corpus_title
-from assistant.library import SAMPLE, Library, Preview, Query, Results
-from assistant.library_jobs import Job
-from assistant.library_overview import overview
+from assistant.figure_library import SAMPLE, Library, Preview, Query, Results
+from assistant.figure_library_jobs import Job
+from assistant.figure_library_overview import overview
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, check_size, clean_upload
 from retrieval.errors import IndexBusyError, IndexMissingError, RetrievalError
@@ -48,7 +48,7 @@ class LibrarySession:
         try:
             image = await asyncio.to_thread(self._read, files[0]) if files else query.image
         except UploadError as error:
-            yield library_html.problem(str(error)), query, _box(text), gr.skip()
+            yield figure_library_html.problem(str(error)), query, _box(text), gr.skip()
             return
         finally:
             for file in files:
@@ -72,7 +72,7 @@ class LibrarySession:
         """The same search without its image: results, query, and the button that asked for it."""
         query = Query(query.text)
         if query.is_empty:
-            yield library_html.invitation(), query, gr.update(visible=False)
+            yield figure_library_html.invitation(), query, gr.update(visible=False)
             return
         async for shown in self._results(query, filters):
             yield shown, query, gr.update(visible=False)
@@ -82,10 +82,10 @@ class LibrarySession:
         try:
             figure = await asyncio.to_thread(self._library.figure, figure_id)
         except RetrievalError as error:
-            yield library_html.problem(str(error)), gr.skip(), gr.skip(), gr.skip()
+            yield figure_library_html.problem(str(error)), gr.skip(), gr.skip(), gr.skip()
             return
         if figure is None:
-            yield library_html.problem(words.NO_SUCH_FIGURE), gr.skip(), gr.skip(), gr.skip()
+            yield figure_library_html.problem(words.NO_SUCH_FIGURE), gr.skip(), gr.skip(), gr.skip()
             return
         query = Query(figure=figure)
         async for shown in self._results(query, filters):
@@ -95,7 +95,7 @@ class LibrarySession:
         search = asyncio.to_thread(self._library.find, query, _filters(*filters))
         async for shown in _told(search, self._library.stage()):
             if isinstance(shown, Results):
-                yield await asyncio.to_thread(library_html.results, shown, self._library.picture)
+                yield await asyncio.to_thread(figure_library_html.results, shown, self._library.picture)
             else:
                 yield shown
 
@@ -106,10 +106,10 @@ class LibrarySession:
         try:
             page = await asyncio.to_thread(self._library.figure_page, figure_id)
         except RetrievalError as error:
-            return f'<article class="figure-page">{library_html.problem(str(error))}</article>'
+            return f'<article class="figure-page">{figure_library_html.problem(str(error))}</article>'
         if page is None:
-            return library_html.NO_SUCH_FIGURE
-        return library_html.figure_page(page, self._library.picture, self._library.large_picture)
+            return figure_library_html.NO_SUCH_FIGURE
+        return figure_library_html.figure_page(page, self._library.picture, self._library.large_picture)
 
     async def look_at(self, files: str | list[str] | None, before: Preview | None) -> AsyncGenerator[Previewed, None]:
         """A ZIP or a folder was uploaded: its preview, and the buttons that add or discard it.
@@ -125,7 +125,7 @@ class LibrarySession:
         async for shown in _told(asyncio.to_thread(self._library.preview, given), words.READING):
             if isinstance(shown, Preview):
                 can_be_added = gr.update(visible=shown.can_be_added)
-                yield library_html.preview(shown), shown, can_be_added, gr.update(visible=True)
+                yield figure_library_html.preview(shown), shown, can_be_added, gr.update(visible=True)
             else:
                 yield shown, None, gr.update(visible=False), gr.update(visible=False)
 
@@ -185,9 +185,9 @@ class LibrarySession:
     def ask_before_deleting(self, corpus: str | None) -> tuple[Any, Any]:
         """The question before a corpus is deleted, and its two buttons."""
         if not corpus:
-            return library_html.problem(words.CHOOSE_FIRST), gr.update(visible=False)
+            return figure_library_html.problem(words.CHOOSE_FIRST), gr.update(visible=False)
         question = words.REALLY_DELETE.format(title=corpus_title(corpus))
-        return library_html.problem(question), gr.update(visible=True)
+        return figure_library_html.problem(question), gr.update(visible=True)
 
     def question_answered(self) -> tuple[Any, Any]:
         """The question and its buttons go at once; what follows may take minutes."""
@@ -208,7 +208,7 @@ class LibrarySession:
 
     async def _watched(self, current: Job, refused: str = "") -> AsyncGenerator[Written, None]:
         while current.state == "running":
-            said = library_html.job(current, refused)
+            said = figure_library_html.job(current, refused)
             stop = gr.update(visible=True, interactive=not current.is_ending)
             yield (said, stop, *_writers(False, False), *_SKIPPED)
             await asyncio.to_thread(current.wait, SECONDS_BETWEEN_LOOKS)
@@ -216,7 +216,7 @@ class LibrarySession:
 
     async def _settled(self, current: Job | None) -> Written:
         """Everything that a change of the index changes on the screen."""
-        told, shown = library_html.job(current), ""
+        told, shown = figure_library_html.job(current), ""
         facets: dict[str, list[str]] = {}
         corpora: list[tuple[str, str]] = []
         try:
@@ -225,9 +225,9 @@ class LibrarySession:
             corpora = [(corpus_title(name), name) for name in sorted(stats.corpora)]
             facets = await asyncio.to_thread(self._library.facets)
         except IndexMissingError:
-            shown = library_html.nothing_yet()
+            shown = figure_library_html.nothing_yet()
         except RetrievalError as error:
-            shown += library_html.problem(str(error))
+            shown += figure_library_html.problem(str(error))
         lists = (*(facets.get(name, []) for name in ("modality", "region", "license")), corpora)
         choices = (gr.update(choices=values) for values in lists)
         to_delete = gr.update(choices=corpora, value=None)
@@ -254,7 +254,7 @@ async def _told(work: Awaitable[Any], stage: str) -> AsyncGenerator[Any, None]:
     """What is being done, in HTML, again and again with the time so far, and then what the work gave."""
     since, running = time.monotonic(), asyncio.ensure_future(work)
     while not running.done():
-        yield library_html.waiting(stage, since)
+        yield figure_library_html.waiting(stage, since)
         await asyncio.wait([running], timeout=SECONDS_BETWEEN_WORDS)
     yield await running
 

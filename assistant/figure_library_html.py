@@ -1,4 +1,6 @@
-"""The Library page's parts in HTML: results, a figure's page, a preview, a job; the corpora are in `library_overview`.
+"""The Library page's parts in HTML: results, a figure's page, a preview, a job.
+
+The corpora are in `figure_library_overview`.
 
 Everything that a person or a corpus wrote is escaped here.
 """
@@ -12,9 +14,9 @@ from html import escape
 from PIL import ImageOps
 
 from assistant import figure_cards as cards
-from assistant import library_words as words
-from assistant.library import FigurePage, Preview, Query, Results
-from assistant.library_jobs import Job
+from assistant import figure_library_words as words
+from assistant.figure_library import FigurePage, Preview, Query, Results
+from assistant.figure_library_jobs import Job
 from assistant.pages import root_of
 from assistant.progress import elapsed
 from retrieval.figures import Figure, Hit

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from assistant import library_words as words
+from assistant import figure_library_words as words
 from assistant.pace import Pace
 from retrieval.build import Progress
 from retrieval.errors import IndexBusyError, RetrievalError

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from assistant import library_words as words
+from assistant import figure_library_words as words
 from assistant.figure_cards import corpus_title
+from assistant.figure_library_jobs import Job, Jobs
 from assistant.figure_search import FigureSearch
-from assistant.library_jobs import Job, Jobs
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
 from retrieval.build import Progress, build_index, rebuild_index

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
-from assistant import library_words as words
+from assistant import figure_library_words as words
 from assistant.figure_cards import corpus_title
-from assistant.library_html import problem
+from assistant.figure_library_html import problem
 from retrieval.upkeep import CorpusStats, IndexStats
 
 SLICES = 6

@@ -1,14 +1,14 @@
-"""The Library screen: Gradio's parts and their wiring. What happens is in `library_session`, how it looks in
-`library_html`."""
+"""The Library screen: Gradio's parts and their wiring. What happens is in `figure_library_session`, how it looks in
+`figure_library_html`."""
 
 from typing import Any
 
 import gradio as gr
 
-from assistant import library_html
-from assistant import library_words as words
-from assistant.library import Library, Query
-from assistant.library_session import YEAR_DIGITS, LibrarySession
+from assistant import figure_library_html
+from assistant import figure_library_words as words
+from assistant.figure_library import Library, Query
+from assistant.figure_library_session import YEAR_DIGITS, LibrarySession
 from assistant.pages import STUDY_AID, header
 from assistant.screen import HOUR_S
 from assistant.settings import Settings
@@ -65,10 +65,10 @@ def _search(session: LibrarySession, screen: gr.Blocks, settings: Settings, quie
         years = [gr.Textbox("", label=label, max_length=YEAR_DIGITS, min_width=100) for label in words.YEARS]
     with gr.Row(elem_id="library-main", equal_height=False):
         with gr.Column(scale=3, elem_id="results-column", min_width=320):
-            results = _html(library_html.invitation(), elem_id="results")
+            results = _html(figure_library_html.invitation(), elem_id="results")
         with gr.Column(scale=2, elem_id="figure-column", min_width=320):
             figure = _html("", elem_id="figure-panel")
-    # Links and buttons in HTML press these (`library.js`); a person does not see them.
+    # Links and buttons in HTML press these (`figure_library.js`); a person does not see them.
     address, pressed = gr.Textbox(visible=False), gr.Textbox(visible=False)
     opener = gr.Button(words.OPEN_FIGURE, elem_id="open-figure", elem_classes="pressed-by-links")
     liker = gr.Button(words.MORE_LIKE, elem_id="more-like", elem_classes="pressed-by-links")
@@ -105,9 +105,9 @@ def _corpora(
     stop = gr.Button(words.STOP, elem_id="stop-job", size="sm", visible=False)
     with gr.Row(elem_id="corpora-main", equal_height=False):
         with gr.Column(scale=3, min_width=320):
-            overview = _html(library_html.waiting(words.COUNTING), elem_id="overview")
+            overview = _html(figure_library_html.waiting(words.COUNTING), elem_id="overview")
         with gr.Column(scale=2, min_width=320, elem_id="changes"):
-            _html(f"<h2>{words.ADD_OWN}</h2>{library_html.form_of_own()}")
+            _html(f"<h2>{words.ADD_OWN}</h2>{figure_library_html.form_of_own()}")
             with gr.Row():
                 archive = gr.UploadButton(
                     words.CHOOSE_ZIP.format(limit=words.megabytes(settings.max_corpus_bytes)),

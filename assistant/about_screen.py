@@ -8,7 +8,7 @@ import gradio as gr
 from assistant.pages import STUDY_AID, header
 from assistant.settings import Settings
 from serving.evaluation.leaderboard import write_leaderboard
-from serving.evaluation.report import ReportError
+from serving.evaluation.report import ReportError, read_report
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_DIR = ROOT / "serving" / "models" / "demo"
@@ -66,14 +66,14 @@ def leaderboard(settings: Settings) -> str:
         *sorted((DEMO_DIR / "reports").glob("*-validate.json")),
         *sorted(settings.reports_dir.glob("*/report.json")),
     ]
+    readable, faults = [], []
+    for path in found:
+        try:
+            read_report(path)
+            readable.append(path)
+        except ReportError as error:
+            faults.append(f"- {error}")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "leaderboard.md"
-        readable, faults = [], []
-        for path in found:
-            try:
-                write_leaderboard([path], out)
-                readable.append(path)
-            except ReportError as error:
-                faults.append(f"- {error}")
         write_leaderboard(readable, out)
         return "\n".join([out.read_text(encoding="utf-8"), "", *faults])

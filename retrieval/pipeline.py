@@ -155,7 +155,7 @@ def _embed(
         raise PipelineError(
             "Several workers need Ray: `pip install --no-deps -r requirements-scale.txt`, or --workers 0."
         ) from error
-    own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    own: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(address=address, log_to_driver=False, **(own if address == "local" else {}))
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False

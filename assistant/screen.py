@@ -5,10 +5,9 @@ from typing import Any
 import gradio as gr
 
 from assistant import render
-from assistant.chat import Assistant, Turn, current_image
+from assistant.chat import Assistant
 from assistant.conversations import Conversations
 from assistant.example_questions import Example
-from assistant.history import last_answered
 from assistant.history_screen import HistoryScreen
 from assistant.pages import STUDY_AID, header
 from assistant.session import Session
@@ -86,7 +85,7 @@ def build_screen(
         )
         answering = (asked, clicked, again, looked)
         for event in answering:
-            event.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
+            event.then(session.shown, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.keep_after(event, turns)
         for event in answering:
@@ -98,21 +97,15 @@ def build_screen(
             chatbot.clear(session.start_again, None, outputs, queue=False, **quiet),
             new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
         ):
-            event.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
+            event.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.forget(event)
         taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
-        taken_back.then(_after_answer, [turns], [after_answer, look], queue=False, **quiet)
+        taken_back.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
         if beside:
             beside.wire(screen, turns, session.show, session.start_again, outputs)
+        screen.unload(session.leave)
     return screen
-
-
-def _after_answer(turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What can be done about the last answer; looking again only where it was about an image."""
-    number = last_answered(turns)
-    has_image = number is not None and current_image(turns[: number + 1]) is not None
-    return gr.update(visible=number is not None), gr.update(visible=has_image)
 
 
 def _invitation(settings: Settings) -> str:

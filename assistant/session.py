@@ -32,10 +32,12 @@ Update = tuple[Any, Any, Any, Any]
 
 class Run:
     """A question that is being answered. As long as it runs, it alone writes to its visitor's screen: whoever wants it
-    to end asks it to, and it shows the end itself. So nothing that it showed before can arrive after its end."""
+    to end asks it to, and it shows the end itself. Gradio sends a run's last update a second time when it completes,
+    so a run has `ended` when it has nothing more to say and `is_over` when the page has told that it shows the end."""
 
     def __init__(self) -> None:
         self.told_to_end = asyncio.Event()
+        self.ended = False
         self.is_over = asyncio.Event()
         self.forget = False
 
@@ -85,8 +87,12 @@ class Session:
                 async for update in updates:
                     yield update
 
-    def take_back(self, turns: list[Turn]) -> Update:
+    async def take_back(self, turns: list[Turn], request: gr.Request) -> Update:
         """The last question goes back into the box, with its image, to be written anew."""
+        if (run := self._runs.get(request.session_hash)) and not run.ended:
+            gr.Info("Wait for the answer first, or stop it.")
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        await self._over(request)
         if not turns:
             return self._update(turns, _idle())
         last = turns[-1]
@@ -134,7 +140,7 @@ class Session:
     def stop(self, turns: list[Turn], request: gr.Request) -> Update:
         """Stop was pressed: what was said so far stays. Where nothing runs any more, the box is unlocked."""
         run = self._runs.get(request.session_hash)
-        if run is None:
+        if run is None or run.ended:
             return self._update(turns, _idle())
         run.told_to_end.set()
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
@@ -144,20 +150,41 @@ class Session:
         if run := self._runs.get(request.session_hash):
             run.forget = True
             run.told_to_end.set()
+        await self._over(request)
+        return self._update([], _idle())
+
+    def shown(self, turns: list[Turn], request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The page shows the end of a run: what can now be done about the last answer."""
+        if (run := self._runs.get(request.session_hash)) and run.ended:
+            self.leave(request)
+        return self.after_answer(turns)
+
+    def after_answer(self, turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What can be done about the last answer; looking again only where it was about an image."""
+        number = last_answered(turns)
+        has_image = number is not None and current_image(turns[: number + 1]) is not None
+        return gr.update(visible=number is not None), gr.update(visible=has_image)
+
+    def leave(self, request: gr.Request) -> None:
+        """A visitor's run is not waited for any more: its end is on the page, or the page is closed."""
+        if run := self._runs.pop(request.session_hash, None):
+            run.is_over.set()
+
+    async def _over(self, request: gr.Request) -> None:
+        if run := self._runs.get(request.session_hash):
             with suppress(TimeoutError):
                 async with asyncio.timeout(SECONDS_FOR_LAST_WORDS):
                     await run.is_over.wait()
-        return self._update([], _idle())
 
     @contextmanager
     def _running(self, request: gr.Request) -> Iterator[Run]:
+        if before := self._runs.get(request.session_hash):
+            before.is_over.set()
         run = self._runs[request.session_hash] = Run()
         try:
             yield run
         finally:
-            if self._runs.get(request.session_hash) is run:
-                del self._runs[request.session_hash]
-            run.is_over.set()
+            run.ended = True
 
     def failed(self, turns: list[Turn]) -> Update:
         """Something broke that has no words of its own; Gradio has logged it. The box must not stay locked."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import ImageData
 
 from assistant.chat import Assistant
 from assistant.pages import STUDY_AID, header
@@ -17,6 +18,15 @@ from assistant.study.session import StudySession
 POINT = "(learner, attempt, point, ...rest) => [learner, attempt, window.studyPoint(), ...rest]"
 FORGET = "(...all) => { window.studyForget(); return all; }"
 TO_REVEAL = "() => setTimeout(() => document.querySelector('.study-reveal')?.focus(), 50)"
+
+
+class OwnImage(gr.Image):
+    """The uploaded file itself: Gradio's own image is a copy of it, and the file stays on the disk."""
+
+    is_template = True
+
+    def preprocess(self, payload: ImageData | None) -> str | None:
+        return payload.path if payload else None
 
 
 def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> gr.Blocks:
@@ -117,7 +127,7 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
     made = gr.State([])
     with gr.Row(elem_classes="study-main", equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            file = gr.Image(type="filepath", label="Image", sources=["upload"], elem_id="own-image", height=320)
+            file = OwnImage(label="Image", sources=["upload"], elem_id="own-image", height=320)
             with gr.Row():
                 modality = gr.Dropdown(texts.OWN_MODALITIES, value=None, label="Kind of image", min_width=140)
                 region = gr.Dropdown(texts.OWN_REGIONS, value=None, label="Region", min_width=140)

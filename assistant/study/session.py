@@ -148,10 +148,15 @@ class StudySession:
     ) -> AsyncGenerator[Shown, None]:
         """The learner's own image: what they see is said first, then the ordinary chat turn runs."""
         hidden = [gr.update(visible=False)] * (gaps.MOST + 1)
-        if not (file and finding and finding.strip() and modality and region and side and certainty):
-            yield html.problem(texts.OWN_NEEDS), "", [], *hidden
+        given = (file, modality, region, (finding or "").strip(), side, certainty)
+        missing = [name for name, value in zip(texts.OWN_FIELDS, given, strict=True) if not value]
+        if not file or not certainty or missing:
+            yield html.problem(texts.OWN_NEEDS.format(", ".join(missing))), "", [], *hidden
             return
         path = Path(file)
+        if not path.exists():
+            yield html.problem(texts.OWN_GONE), "", [], *hidden
+            return
         own = {
             "image": f"{modality}, {region}",
             "finding": finding,

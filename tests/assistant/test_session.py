@@ -58,7 +58,25 @@ async def test_a_new_chat_is_not_brought_back_by_the_answer_that_was_running(ses
     new_chat = asyncio.ensure_future(session.start_again(VISITOR))
     await asyncio.sleep(0)
     assert [turns async for *_, turns in updates] == [[]]
+    # Gradio has yet to send the last update once more.
+    await asyncio.sleep(0.1)
+    assert not new_chat.done()
+    session.shown([], VISITOR)
     assert (await new_chat)[-1] == []
+
+
+async def test_a_question_is_taken_back_when_the_page_shows_the_end_of_its_answer(session):
+    updates = session.ask(LONG, [], VISITOR)
+    said = await until_it_speaks(updates)
+    assert all(update == gr.skip() for update in await session.take_back(said, VISITOR))
+    session.stop(said, VISITOR)
+    *_, (*_, said) = [update async for update in updates]
+    taken_back = asyncio.ensure_future(session.take_back(said, VISITOR))
+    await asyncio.sleep(0.1)
+    assert not taken_back.done()
+    session.shown(said, VISITOR)
+    *_, box, turns = await taken_back
+    assert turns == [] and box["value"]["text"] == LONG["text"]
 
 
 async def test_stop_with_nothing_running_unlocks_the_box(session):

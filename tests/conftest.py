@@ -26,10 +26,6 @@ ITEM_LIMIT_S = 420
 PRODUCT = {"data_dir", "up", "browser"}
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "last(order): runs after all others, because it ends what they share")
-
-
 # Before `-m` chooses by these.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,12 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(ITEM_LIMIT_S))
-
-    def order(item: pytest.Item) -> int:
-        last = item.get_closest_marker("last")
-        return last.args[0] if last else 0
-
-    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")
@@ -128,11 +118,6 @@ class Server:
     def members(self) -> list[psutil.Process]:
         """All processes below the keeper."""
         return psutil.Process(self.process.pid).children(recursive=True)
-
-    def crash(self) -> None:
-        """Kill what the keeper keeps, as a crash would."""
-        for member in psutil.Process(self.process.pid).children():
-            member.send_signal(signal.SIGKILL)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

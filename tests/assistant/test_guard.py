@@ -1,11 +1,13 @@
 """What stands before page and API: host, origin, sign-in, rate, headers. The real application, without a model."""
 
 import base64
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from assistant import users
 from assistant.app import create_app
@@ -14,17 +16,32 @@ from assistant.settings import Settings
 from assistant.users import Users, UsersError
 
 PASSWORD = "correct horse battery"
-Client = Callable[..., httpx.AsyncClient]
+_ADDRESSES = itertools.count(1)
 
 
-@pytest.fixture
-def client(tmp_path: Path, free_port: Callable[[], int]) -> Client:
-    def make(base_url: str = "http://127.0.0.1", **changed: object) -> httpx.AsyncClient:
-        settings = Settings(data_dir=tmp_path, model_port=free_port(), **changed)
-        transport = httpx.ASGITransport(create_app(settings), raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url=base_url, timeout=60)
+def _app(data_dir: Path, port: int, **changed: object) -> FastAPI:
+    return create_app(Settings(data_dir=data_dir, model_port=port, **changed))
 
-    return make
+
+@pytest.fixture(scope="module")
+def open_app(tmp_path_factory, free_port: Callable[[], int]) -> FastAPI:
+    """On loopback, for all; it answers to one more name."""
+    return _app(tmp_path_factory.mktemp("open"), free_port(), allowed_hosts="lab.example")
+
+
+@pytest.fixture(scope="module")
+def closed_app(tmp_path_factory, free_port: Callable[[], int]) -> FastAPI:
+    """Only anna may come in, and `medvint up` itself."""
+    folder = tmp_path_factory.mktemp("closed")
+    users.add(folder / "users.txt", "anna", PASSWORD)
+    return _app(folder, free_port(), users_file=folder / "users.txt", up_token="of-up")
+
+
+def client(app: FastAPI, base_url: str = "http://127.0.0.1") -> httpx.AsyncClient:
+    """A client from an address of its own: guesses and requests are counted by address."""
+    number = next(_ADDRESSES)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(f"10.0.0.{number}", 1))
+    return httpx.AsyncClient(transport=transport, base_url=base_url, timeout=60)
 
 
 @pytest.fixture
@@ -35,8 +52,8 @@ def users_file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("address", ["/", "/healthz", "/api/status", "/metrics", "/api/none"])
-async def test_every_answer_has_the_headers_and_an_id(client, address):
-    async with client() as http:
+async def test_every_answer_has_the_headers_and_an_id(open_app, address):
+    async with client(open_app) as http:
         answer = await http.get(address)
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
@@ -45,8 +62,8 @@ async def test_every_answer_has_the_headers_and_an_id(client, address):
 
 
 @pytest.mark.parametrize(("given", "is_kept"), [("teacher-42", True), ("a b\n", False), ("x" * 200, False)])
-async def test_a_request_id_is_kept_where_it_is_one(client, given, is_kept):
-    async with client() as http:
+async def test_a_request_id_is_kept_where_it_is_one(open_app, given, is_kept):
+    async with client(open_app) as http:
         answer = await http.get("/healthz", headers={"X-Request-ID": given.strip() if is_kept else given.strip("\n")})
     assert (answer.headers["x-request-id"] == given) is is_kept
 
@@ -55,8 +72,8 @@ async def test_a_request_id_is_kept_where_it_is_one(client, given, is_kept):
     ("base_url", "status"),
     [("http://localhost", 200), ("http://[::1]", 200), ("http://evil.example", 421), ("http://lab.example", 200)],
 )
-async def test_on_loopback_no_other_name_is_answered(client, base_url, status):
-    async with client(base_url, allowed_hosts="lab.example") as http:
+async def test_on_loopback_no_other_name_is_answered(open_app, base_url, status):
+    async with client(open_app, base_url) as http:
         assert (await http.get("/api/status")).status_code == status
 
 
@@ -70,8 +87,8 @@ async def test_on_loopback_no_other_name_is_answered(client, base_url, status):
         ({}, False),
     ],
 )
-async def test_other_sites_pages_cannot_ask(client, headers, refused):
-    async with client() as http:
+async def test_other_sites_pages_cannot_ask(open_app, headers, refused):
+    async with client(open_app) as http:
         answer = await http.post("/api/ask", data={"question": ""}, headers=headers)
         allowed = await http.options(
             "/api/ask", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
@@ -98,22 +115,23 @@ def _basic(name: str, password: str) -> dict[str, str]:
     ],
 )
 @pytest.mark.parametrize("address", ["/", "/api/status", "/v1/models", "/metrics"])
-async def test_with_users_all_have_to_sign_in(client, users_file, headers, status, address):
-    async with client(users_file=users_file, up_token="of-up") as http:
+async def test_with_users_all_have_to_sign_in(closed_app, headers, status, address):
+    async with client(closed_app) as http:
         answer = await http.get(address, headers=headers)
         assert answer.status_code == status
         assert (await http.get("/healthz")).status_code == 200
     assert ("www-authenticate" in answer.headers) is (status == 401)
 
 
-async def test_guessing_passwords_ends_soon(client, users_file):
-    async with client(users_file=users_file) as http:
+async def test_guessing_passwords_ends_soon(closed_app):
+    async with client(closed_app) as http, client(closed_app) as another:
         tries = [await http.get("/api/status", headers=_basic("anna", f"guess number {i}")) for i in range(12)]
+        assert (await another.get("/api/status", headers=_basic("anna", PASSWORD))).status_code == 200
     assert [answer.status_code for answer in tries] == [401] * 10 + [429] * 2
 
 
-async def test_too_many_requests_wait(client):
-    async with client(requests_per_minute=3) as http:
+async def test_too_many_requests_wait(tmp_path, free_port):
+    async with client(_app(tmp_path, free_port(), requests_per_minute=3)) as http:
         answers = [await http.post("/api/ask", data={"question": ""}) for _ in range(4)]
         assert (await http.get("/healthz")).status_code == 200
     assert [answer.status_code for answer in answers] == [400] * 3 + [429]

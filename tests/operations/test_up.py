@@ -10,10 +10,13 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import Page, expect
 
 from assistant.processes import health
+from tests.e2e.test_chat_page import BOT, EXAMPLES, ask, wait_for_answer
 
 READY = "The assistant is ready:"
+RESTART_MS = 300_000
 
 
 def _hears_ctrl_c():
@@ -87,9 +90,19 @@ def stamps(folder: Path):
     return {path: path.stat().st_mtime_ns for path in files if "chroma" not in str(path)}
 
 
-def test_with_a_model_elsewhere_it_starts_only_the_web_and_builds_nothing_twice(up, model_server, tmp_path, free_port):
+def test_with_a_model_elsewhere_it_starts_only_the_web_heals_and_builds_nothing_twice(
+    up, model_server, tmp_path, free_port
+):
     port = free_port()
     settings = {"model_url": model_server.url, "data_dir": tmp_path, "port": port}
+    interrupted = up(**settings)
+    interrupted.wait_for("Building the index")
+    time.sleep(2)
+    below = interrupted.below()
+    assert interrupted.end() != 0
+    assert "Traceback" not in interrupted.text
+    assert not running(below)
+
     first = up(**settings)
     first.wait_for(READY)
     assert "Building the index" in first.text and "Assembling" not in first.text
@@ -119,21 +132,6 @@ def test_with_a_model_elsewhere_it_starts_only_the_web_and_builds_nothing_twice(
     assert not running(below)
 
 
-def test_ctrl_c_while_it_builds_heals_on_the_next_start(up, model_server, tmp_path, free_port):
-    settings = {"model_url": model_server.url, "data_dir": tmp_path, "port": free_port()}
-    first = up(**settings)
-    first.wait_for("Building the index")
-    time.sleep(2)
-    below = first.below()
-    assert first.end() != 0
-    assert "Traceback" not in first.text
-    assert not running(below)
-    second = up(**settings)
-    second.wait_for(READY)
-    assert "Building the index" in second.text
-    assert second.end() == 0
-
-
 def test_a_port_in_use_ends_it_with_one_line(up, tmp_path, free_port):
     import socket
 
@@ -157,24 +155,42 @@ def test_a_model_that_cannot_be_served_ends_it_and_says_where_to_look(up, sample
     assert "Traceback" not in failed.text
 
 
-@pytest.mark.last(2)
-def test_the_whole_of_it_with_its_own_engine(up, demo_model, sample_index, free_port):
-    """Model and web from the Procfile; a model that dies is started again; Ctrl-C leaves nothing."""
+def test_the_whole_of_it_with_its_own_engine(up, browser_page: Page, demo_model, sample_index, free_port):
+    """Model and web from the Procfile, used in the browser. A model that dies is told there, the conversation stays, and
+    it works again when the model was started anew; Ctrl-C leaves nothing."""
     port, model_port = free_port(), free_port()
+    web = f"http://127.0.0.1:{port}"
     whole = up(data_dir=sample_index, port=port, model_port=model_port)
     whole.wait_for(READY)
     assert "Assembling" not in whole.text and "Building" not in whole.text
     assert "a small demonstration model" in whole.text
-    engine = [process for process in whole.below() if "api_server" in " ".join(process.cmdline())]
-    assert engine
-    engine[0].send_signal(signal.SIGKILL)
+    page = browser_page
+    page.goto(web)
+    expect(page.locator("#status.ready")).to_be_visible()
+    ask(page, "Which organ is shown in this image?", EXAMPLES / "mri-brain.png")
+    first = wait_for_answer(page)
+
+    (server,) = [process for process in whole.below() if "api_server" in " ".join(process.cmdline())]
+    engine = [server, *server.children(recursive=True)]
+    server.send_signal(signal.SIGKILL)
+    expect(page.locator("#status.problem")).to_contain_text("the conversation is kept", timeout=15_000)
+    assert httpx.get(f"{web}/readyz").status_code == 503
+    assert httpx.get(f"{web}/healthz").status_code == 200
+    refused = httpx.post(f"{web}/api/ask", data={"question": "Are you there?"}, timeout=60)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "model_not_ready")
+    ask(page, "Which plane is it?")
+    expect(page.locator(f"{BOT} .problem")).to_be_visible()
+    expect(page.locator("#question textarea")).to_have_value("Which plane is it?")
+    assert page.locator(BOT).first.inner_text() == first
+
     whole.wait_for("model ended (signal 9); starting it again")
-    until = time.monotonic() + 300
-    while health(f"http://127.0.0.1:{model_port}/health", 2) != 200:
-        assert time.monotonic() < until, whole.text
-        time.sleep(0.5)
-    answered = httpx.post(f"http://127.0.0.1:{port}/api/ask", data={"question": "What is a cyst?"}, timeout=120)
-    assert answered.status_code == 200
+    expect(page.locator("#status.ready")).to_be_visible(timeout=RESTART_MS)
+    assert not running(engine)
+    page.locator("#question textarea").press("Enter")
+    assert wait_for_answer(page, 2)
+    assert page.locator(BOT).first.inner_text() == first
+    expect(page.locator(f"{BOT} .problem")).to_have_count(0)
+
     below = whole.below()
     memory = sum(process.memory_full_info().pss for process in [*below, psutil.Process(whole.process.pid)])
     assert memory < 5 * 2**30, f"{memory / 2**30:.2f} GiB"

@@ -15,10 +15,13 @@ from assistant.uploads import CleanImage, UploadLimits, clean_upload
 from tests.assistant.tiny_vision_models import CONTEXT, MAKERS
 from tests.conftest import start
 
+IMAGES = {"idefics3": MAX_IMAGES, "blip2": 1}
+"""How many images each reads at once."""
+
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module", params=["idefics3"])
+@pytest.fixture(scope="module", params=[*IMAGES])
 def vision_model(request, tmp_path_factory, free_port):
     """The name, and the address of the server that has it."""
     yield from served(request.param, tmp_path_factory, free_port)
@@ -59,7 +62,7 @@ async def test_a_chat_about_images_with_another_makers_model(vision_model, assis
     name, _ = vision_model
     state = await assistant.model.state()
     assert (state.ready, state.name, state.is_demo) == (True, name, False)
-    assert (state.served.context, state.served.max_images, state.served.prompt) == (CONTEXT, MAX_IMAGES, OWN_TEMPLATE)
+    assert (state.served.context, state.served.max_images, state.served.prompt) == (CONTEXT, IMAGES[name], OWN_TEMPLATE)
 
     first = await last(assistant, "Which organ is shown?", picture(tmp_path, 0))
     assert (first.model, first.prompt, first.stage) == (name, OWN_TEMPLATE, "")

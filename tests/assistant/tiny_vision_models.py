@@ -91,6 +91,25 @@ def idefics3(folder: Path) -> Path:
     return save(folder, hf.Idefics3ForConditionalGeneration(config), processor)
 
 
+def blip2(folder: Path) -> Path:
+    """BLIP-2: a query transformer between a vision transformer and OPT, 8 tokens for its one image."""
+    words = tokenizer()
+    processor = hf.Blip2Processor(hf.BlipImageProcessor(size={"height": 56, "width": 56}), words, num_query_tokens=8)
+    words.chat_template = template("message['role'] ~ ': '", "'</s>'", "'Answer:'", "")
+    small = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = hf.Blip2Config(
+        vision_config=small | {"image_size": 56, "patch_size": 14},
+        qformer_config=small | {"encoder_hidden_size": 64, "vocab_size": len(words)},
+        text_config={
+            "model_type": "opt", "hidden_size": 64, "ffn_dim": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "word_embed_proj_dim": 64, "max_position_embeddings": CONTEXT, "vocab_size": len(words),
+            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+        },
+        num_query_tokens=8, image_token_index=words.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    return save(folder, hf.Blip2ForConditionalGeneration(config), processor)
+
+
 def mistral(folder: Path) -> Path:
     """A model that reads text only."""
     words = tokenizer()
@@ -104,7 +123,7 @@ def mistral(folder: Path) -> Path:
     return save(folder, hf.MistralForCausalLM(config), words)
 
 
-MAKERS: dict[str, Callable[[Path], Path]] = {make.__name__: make for make in (idefics3, mistral)}
+MAKERS: dict[str, Callable[[Path], Path]] = {make.__name__: make for make in (idefics3, blip2, mistral)}
 
 if __name__ == "__main__":
     print(MAKERS[sys.argv[1]](Path(sys.argv[2])))

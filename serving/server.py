@@ -28,6 +28,10 @@ MAX_MODEL_LEN = 4096
 OTHER_MODELS_IMAGES = 4
 # Above this many cores one can be left to the server's own processes.
 SMALL_MACHINE_CORES = 4
+# The model in the engine's own process: one process and its imports less, and no queue between scheduler and model.
+# vLLM overrules the short name "uni" on a CPU, since it binds threads only in a worker that it starts; on a machine
+# that gives all its cores to the model there is nothing to bind.
+SMALL_MACHINE_EXECUTOR = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 def has_gpu() -> bool:
@@ -73,6 +77,8 @@ def vllm_command(
         cache = kv_cache_bytes(folder, max_model_len)
         command += ["--kv-cache-memory-bytes", str(cache) if cache else CPU_KV_CACHE_UNKNOWN]
         command += ["--max-num-seqs", str(CPU_MAX_NUM_SEQS)]
+        if len(_cores()) <= SMALL_MACHINE_CORES:
+            command += ["--distributed-executor-backend", SMALL_MACHINE_EXECUTOR]
     if lora is not None:
         command += ["--enable-lora", "--lora-modules", f"{LORA_NAME}={lora}"]
     return command + (extra or [])
@@ -104,7 +110,7 @@ def vllm_environment(
     }
     if Path(model).is_dir():
         environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    cores = sorted(os.sched_getaffinity(0))
+    cores = _cores()
     if not (has_gpu() if gpu is None else gpu) and len(cores) <= SMALL_MACHINE_CORES:
         # vLLM keeps a core free by default, half of a small machine.
         environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
@@ -137,6 +143,10 @@ def kv_cache_bytes(model: Path, max_model_len: int | None = None) -> int | None:
     if not (length and heads and layers and width):
         return None
     return CPU_KV_CONTEXTS * length * layers * heads * width * 2 * CACHE_ELEMENT_BYTES
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
 
 
 def is_medvint(model: Path) -> bool:

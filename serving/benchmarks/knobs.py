@@ -72,6 +72,7 @@ def variants() -> dict[str, Variant]:
         "float32": Variant(("--dtype", "float32")),
         "float16": Variant(("--dtype", "float16")),
         "n-gram speculation": Variant(("--speculative-config", json.dumps(NGRAM))),
+        "a process of its own for the model": Variant(("--distributed-executor-backend", "mp")),
         "16 sequences at once": Variant(("--max-num-seqs", "16")),
     }
     if intel.is_file():

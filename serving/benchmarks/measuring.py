@@ -23,6 +23,7 @@ import httpx
 import psutil
 import torch
 
+from serving.benchmarks.plot import ratios_svg
 from serving.server import has_gpu, vllm_command, vllm_environment
 
 START_S = 600
@@ -232,12 +233,13 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def save(name: str, rows: Sequence[Row], about: Mapping[str, Any], folder: Path = RESULTS) -> Path:
-    """Write `name`.json and `name`.md, print the table; returns the JSON's path."""
+    """Write `name`.json, the table as .md and its ratios as .svg, print the table; returns the JSON's path."""
     folder.mkdir(parents=True, exist_ok=True)
     result = dict(about) | {"rows": [asdict(row) | {"ratio": round(row.ratio, 3), "met": row.met} for row in rows]}
     path = folder / f"{name}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
     path.with_suffix(".md").write_text(markdown(rows) + "\n")
+    path.with_suffix(".svg").write_text(ratios_svg(rows))
     print(markdown(rows), flush=True)
     return path
 

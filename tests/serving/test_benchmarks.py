@@ -1,8 +1,10 @@
 """The benchmarks' own arithmetic, and weights in fewer bits. Figures are measured elsewhere: nothing here times anything."""
 
 import json
+import math
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -26,12 +28,20 @@ def test_a_row_is_a_ratio_and_tells_whether_its_goal_is_met(measured, goal, met)
     assert ("missed" in markdown([row])) == (met is False)
 
 
-def test_result_is_written_as_json_and_as_a_table(tmp_path):
-    path = save("example", [Row("a", 1, "b", 2, "s", "<= 4", {"runs": 3})], {"cores": 2}, tmp_path / "new")
+def test_result_is_written_as_json_table_and_drawing(tmp_path):
+    rows = [Row("a", 1, "b", 2, "s", "<= 4", {"runs": 3}), Row("c < d", 30, "b", 2, "s", "<= 4")]
+    path = save("example", rows, {"cores": 2}, tmp_path / "new")
     result = json.loads(path.read_text())
     assert result["cores"] == 2
     assert result["rows"][0] | {"ratio": 0.5, "met": True, "detail": {"runs": 3}} == result["rows"][0]
-    assert path.with_suffix(".md").read_text().count("\n") == 3
+    assert path.with_suffix(".md").read_text().count("\n") == 4
+    drawing = ElementTree.fromstring(path.with_suffix(".svg").read_text())
+    bars = drawing.findall("{*}rect")
+    assert [bar.get("class") for bar in bars] == ["met", "missed"]
+    # Half and 15 times: the second bar is so much longer as its logarithm is larger.
+    widths = [float(bar.get("width")) for bar in bars]
+    assert widths[1] / widths[0] == pytest.approx(math.log(15) / math.log(2), rel=0.01)
+    assert "c < d" in [text.text for text in drawing.findall("{*}text")]
 
 
 def test_no_two_questions_share_a_beginning_or_a_picture():

@@ -68,7 +68,7 @@ def build_screen(
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
 
-        session = Session(assistant, settings, chatbot)
+        session = Session(assistant, settings, chatbot, examples)
         outputs: list[Any] = [chatbot, panel, box, turns]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         asked = box.submit(

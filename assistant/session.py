@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +13,14 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from assistant import render
 from assistant.chat import Assistant, QuestionError, Turn, current_image
+from assistant.example_questions import Example
 from assistant.history import last_answered
 from assistant.looking import did_it_look
 from assistant.model import ModelError
 from assistant.settings import Settings
-from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimits, clean_upload
+from assistant.upload_limits import UploadError, UploadLimits
+from assistant.upload_reader import UploadReader
+from assistant.uploads import CleanImage, clean_upload
 
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
@@ -45,10 +48,14 @@ class Run:
 class Session:
     """The events of one screen; the state of each visitor travels through the arguments."""
 
-    def __init__(self, assistant: Assistant, settings: Settings, chatbot: gr.Chatbot) -> None:
+    def __init__(
+        self, assistant: Assistant, settings: Settings, chatbot: gr.Chatbot, examples: Sequence[Example] = ()
+    ) -> None:
         self._assistant = assistant
         self._settings = settings
+        self._examples = examples
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+        self._reader = UploadReader(self._limits)
         self._cache = chatbot.GRADIO_CACHE
         self._runs: dict[str | None, Run] = {}
 
@@ -62,13 +69,10 @@ class Session:
         with self._running(request) as run:
             yield self._update([*turns, waiting], _BUSY)
             try:
-                image = await self._read(files[0]) if files else None
+                image = await self._reader.read(files[0]) if files else None
             except UploadError as error:
                 yield self._update([*turns, waiting], _idle(question), problem=str(error), keep=turns)
                 return
-            finally:
-                for file in files:
-                    file.unlink(missing_ok=True)
             async with aclosing(self._run(run, question, image, turns)) as updates:
                 async for update in updates:
                     yield update
@@ -77,13 +81,14 @@ class Session:
         self, chosen: gr.SelectData, turns: list[Turn], request: gr.Request
     ) -> AsyncGenerator[Update, None]:
         """An example was clicked."""
-        question = chosen.value["text"]
-        files = [file["path"] if isinstance(file, dict) else file for file in chosen.value.get("files") or []]
-        waiting = Turn(question, stage="reading the image")
+        # By its number: what else the browser says of it, a path above all, is not to be believed.
+        example = self._examples[chosen.index if isinstance(chosen.index, int) else chosen.index[0]]
+        waiting = Turn(example.question, stage="reading the image")
         with self._running(request) as run:
             yield self._update([*turns, waiting], _BUSY)
-            image = await self._read(Path(files[0])) if files else None
-            async with aclosing(self._run(run, question, image, turns)) as updates:
+            data = await asyncio.to_thread(example.image.read_bytes)
+            image = await asyncio.to_thread(clean_upload, data, example.image.name, self._limits)
+            async with aclosing(self._run(run, example.question, image, turns)) as updates:
                 async for update in updates:
                     yield update
 
@@ -238,11 +243,6 @@ class Session:
     ) -> Update:
         chat = render.messages(turns, self._save, waited_s=waited_s, problem=problem)
         return chat, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
-
-    async def _read(self, file: Path) -> CleanImage:
-        if file.stat().st_size > self._limits.max_bytes:
-            raise TooLargeError(f"The file is larger than {self._limits.max_bytes / 1024 / 1024:g} MB.")
-        return await asyncio.to_thread(lambda: clean_upload(file.read_bytes(), file.name, self._limits))
 
     def _save(self, image: CleanImage) -> str:
         return save_bytes_to_cache(image.data, f"{image.sha256[:16]}.png", self._cache)

@@ -20,15 +20,6 @@ FORGET = "(...all) => { window.studyForget(); return all; }"
 TO_REVEAL = "() => setTimeout(() => document.querySelector('.study-reveal')?.focus(), 50)"
 
 
-class OwnImage(gr.Image):
-    """The uploaded file itself: Gradio's own image is a copy of it, and the file stays on the disk."""
-
-    is_template = True
-
-    def preprocess(self, payload: ImageData | None) -> str | None:
-        return payload.path if payload else None
-
-
 def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> gr.Blocks:
     """The page. Files that were sent or made for it are deleted from its cache after a day."""
     with gr.Blocks(
@@ -127,7 +118,10 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
     made = gr.State([])
     with gr.Row(elem_classes="study-main", equal_height=False):
         with gr.Column(scale=2, min_width=320):
-            file = OwnImage(label="Image", sources=["upload"], elem_id="own-image", height=320)
+            file = gr.Image(label="Image", sources=["upload"], elem_id="own-image", height=320)
+            # Gradio would hand on a copy, and the file that was sent would stay on the disk. A class of its own would
+            # have Gradio write a .pyi file beside this one.
+            file.preprocess = _uploaded  # type: ignore[method-assign]
             with gr.Row():
                 modality = gr.Dropdown(texts.OWN_MODALITIES, value=None, label="Kind of image", min_width=140)
                 region = gr.Dropdown(texts.OWN_REGIONS, value=None, label="Region", min_width=140)
@@ -144,6 +138,10 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
     said = [file, modality, region, finding, side, certainty]
     commit.click(session.own_image, said, [beside, kept, made, check, *boxes], **quiet)
     check.click(session.check_gaps, [made, *boxes], filled, **quiet)
+
+
+def _uploaded(payload: ImageData | None) -> str | None:
+    return payload.path if payload else None
 
 
 def _progress(session: StudySession, learner: Any, tab: Any, quiet: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ from assistant.study.gate import MODES, Gate
 from assistant.study.items import Commitment, Mode, PublicItem
 from assistant.study.other_reader import checked
 from assistant.study.reading import SLOTS, read
-from assistant.uploads import UploadError, UploadLimits, clean_upload
+from assistant.upload_limits import UploadError, UploadLimits
+from assistant.upload_reader import UploadReader
 
 Shown = tuple[Any, ...]
 """Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow."""
@@ -37,6 +38,7 @@ class StudySession:
     def __init__(self, gate: Gate, assistant: Assistant, settings: Settings) -> None:
         self._gate, self._assistant, self._settings = gate, assistant, settings
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+        self._reader = UploadReader(self._limits)
 
     async def arrive(self, learner: str) -> tuple[Any, ...]:
         """A visitor comes: a learner's name for this browser, the packs, the three numbers; then they may start."""
@@ -153,10 +155,6 @@ class StudySession:
         if not file or not certainty or missing:
             yield html.problem(texts.OWN_NEEDS.format(", ".join(missing))), "", [], *hidden
             return
-        path = Path(file)
-        if not path.exists():
-            yield html.problem(texts.OWN_GONE), "", [], *hidden
-            return
         own = {
             "image": f"{modality}, {region}",
             "finding": finding,
@@ -165,16 +163,13 @@ class StudySession:
         }
         yield html.told(texts.ASKING), "", [], *hidden
         try:
-            data = await asyncio.to_thread(path.read_bytes)
-            image = await asyncio.to_thread(clean_upload, data, path.name, self._limits)
+            image = await self._reader.read(Path(file))
             async with aclosing(self._assistant.ask(texts.OWN_QUESTION, image)) as turns:
                 async for turn in turns:
                     last = turn
-        except (UploadError, QuestionError, ModelError, OSError) as error:
+        except (UploadError, QuestionError, ModelError) as error:
             yield html.problem(str(error)), "", [], *hidden
             return
-        finally:
-            path.unlink(missing_ok=True)
         made = gaps.make_gaps(last.hits)
         boxes = [
             gr.update(visible=True, value="", label=f"{gap.text} ({gap.headline})") if gap else gr.update(visible=False)

@@ -57,7 +57,6 @@ OWN_COMMIT = "Commit, then ask the model"
 OWN_QUESTION = "What is abnormal in this image?"
 OWN_NEEDS = "Say what you see first. Still missing: {}."
 OWN_FIELDS = ("the image", "the kind of image", "the region", "the main finding", "the side", "how sure you are")
-OWN_GONE = "The image was deleted after the last answer. Choose it again."
 OWN_KEPT = "Nothing of your image is kept."
 GAPS = "Fill the gap: captions of similar figures"
 CHECK = "Check"

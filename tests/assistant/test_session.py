@@ -6,6 +6,7 @@ import gradio as gr
 import pytest
 
 from assistant.chat import Assistant, Turn
+from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
 from assistant.model import ModelClient
 from assistant.session import Session
@@ -20,7 +21,8 @@ def session(model_server, sample_index) -> Session:
     settings = Settings(data_dir=sample_index, model_url=model_server.url)
     with gr.Blocks():
         chatbot = gr.Chatbot()
-    return Session(Assistant(ModelClient(settings), FigureSearch(settings), settings), settings, chatbot)
+    assistant = Assistant(ModelClient(settings), FigureSearch(settings), settings)
+    return Session(assistant, settings, chatbot, read_examples(None))
 
 
 async def until_it_speaks(updates) -> list[Turn]:
@@ -83,3 +85,13 @@ async def test_stop_with_nothing_running_unlocks_the_box(session):
     *_, box, turns = session.stop([Turn("What?", answer="Mass")], VISITOR)
     assert box["submit_btn"]
     assert len(turns) == 1
+
+
+async def test_an_example_is_the_assistants_own_whatever_path_the_browser_names(session, tmp_path):
+    file = tmp_path / "somebody-elses.png"
+    file.write_bytes(read_examples(None)[1].image.read_bytes())
+    value = {"text": "What is this?", "files": [{"path": str(file)}]}
+    chosen = gr.SelectData(None, {"index": 0, "value": value})
+    *_, (*_, turns) = [update async for update in session.ask_example(chosen, [], VISITOR)]
+    assert turns[0].question == read_examples(None)[0].question
+    assert file.exists()

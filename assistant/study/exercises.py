@@ -5,7 +5,7 @@ import io
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,7 +26,12 @@ GAP_PX, LETTER_PX = 8, 24
 
 
 def choose(
-    mode: Mode, items: Sequence[Item], attempts: Sequence[Attempt], now: datetime, draw: random.Random
+    mode: Mode,
+    items: Sequence[Item],
+    attempts: Sequence[Attempt],
+    now: datetime,
+    draw: random.Random,
+    exam: date | None = None,
 ) -> Item | None:
     """The next item of an exercise; None where there is none."""
     plain = [item for item in items if not item.model_answer]
@@ -34,7 +39,7 @@ def choose(
         return _judge([item for item in items if item.model_answer], attempts, draw)
     if mode == "look-alikes":
         return _pair(plain, attempts, draw)
-    return schedule.choose(plain, attempts, now, draw)
+    return schedule.choose(plain, attempts, now, draw, schedule.replay(attempts, exam))
 
 
 def _judge(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Random) -> Item | None:

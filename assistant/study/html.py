@@ -38,7 +38,7 @@ def _picture(attempt_id: str, alt: str, kind: str = "", over: str = "") -> str:
         f'<figure class="study-picture" data-kind="{kind}"{focus}><div class="frame"><div class="canvas">'
         f'<img src="image/{escape(attempt_id)}.png" alt="{escape(alt)}" draggable="false">'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{over}</svg>'
-        f'<span class="cross" hidden></span></div></div>{_PICTURE_TOOLS}</figure>'
+        f'<span class="cross" hidden></span><span class="drawn" hidden></span></div></div>{_PICTURE_TOOLS}</figure>'
     )
 
 
@@ -46,7 +46,7 @@ def revealed(reveal: Reveal) -> str:
     """The verdict in words first, then the picture with both marks, then why."""
     verdict = reveal.verdict
     boxes = "".join(_box(box) for box in reveal.boxes)
-    mark = _dot(*reveal.point) if reveal.point else ""
+    mark = _box(reveal.box, "own") if reveal.box else _dot(*reveal.point) if reveal.point else ""
     alt = "The image with the place of the key and your mark"
     marks = "" if verdict.outcome == "not graded" else f"C{reveal.certainty}, {verdict.marks:+d}"
     key = f'<p class="key">The answer: <b>{escape(reveal.key)}</b></p>' if reveal.key else ""
@@ -69,9 +69,9 @@ def revealed(reveal: Reveal) -> str:
     )
 
 
-def _box(box: Box) -> str:
+def _box(box: Box, whose: str = "gold") -> str:
     x, y, wide, high = (100 * value for value in box)
-    return f'<rect class="gold" x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}"/>'
+    return f'<rect class="{whose}" x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}"/>'
 
 
 def _dot(x: float, y: float) -> str:
@@ -117,12 +117,13 @@ def progress(told: dict[str, Any]) -> str:
         f"<td>{_percent(point['right'], point['n'])}</td></tr>"
         for point in told["certainty"]["points"]
     )
+    exam = f"<th>{escape(texts.AT_EXAM.format(told['exam']))}</th>" if told["exam"] else ""
     found = told["detection"]
     promise = told["promise"]
     judged = told["judge"]
     skills = "".join(
         f"<tr><td>{escape(row['skill'])}</td><td>{row['seen']}</td><td>{_first(row['right_at_first_sight'])}</td>"
-        f"<td>{row['interval_days']} d</td><td>{row['due']}</td></tr>"
+        f"<td>{row['interval_days']} d</td><td>{row['due']}</td>{_at_exam(row['recall_at_exam'])}</tr>"
         for row in told["skills"]
     )
     return (
@@ -135,9 +136,13 @@ def progress(told: dict[str, Any]) -> str:
         f"<h2>Judging the model</h2><p>wrong answers rejected: {_share(judged['hits'])}; right answers rejected: "
         f"{_share(judged['false_alarms'])}</p>"
         f"<h2>Skills</h2><table><tr><th>skill</th><th>seen</th><th>right at first sight</th>"
-        f"<th>interval</th><th>due</th></tr>"
+        f"<th>interval</th><th>due</th>{exam}</tr>"
         f"{skills}</table>"
     )
+
+
+def _at_exam(recall: float | None) -> str:
+    return "" if recall is None else f"<td>{100 * recall:.0f} %</td>"
 
 
 def _first(counts: dict[str, int] | None) -> str:

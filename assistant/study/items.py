@@ -102,13 +102,14 @@ class PublicItem:
 
 @dataclass(frozen=True)
 class Commitment:
-    """An answer and how sure: `answer` is an option or free text, `point` a place, or both None and "" to give up."""
+    """An answer and how sure: `answer` is an option or free text, `point` or `box` a place; none of them to give up."""
 
     attempt_id: str
     answer: str = ""
     certainty: int = 1
     point: Point | None = None
     gave_up: bool = False
+    box: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class Reveal:
     said: str
     boxes: tuple[Box, ...] = ()
     point: Point | None = None
+    box: Box | None = None
     explanation: str = ""
     source: str = ""
     licence: str = ""

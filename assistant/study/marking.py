@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from assistant.study.grade import Graded, grade, grade_point
+from assistant.study.grade import FITS, Graded, grade, grade_box, grade_point
 from assistant.study.items import MARKS, Commitment, Item, Verdict
 from assistant.study.reading import read
 
@@ -30,6 +30,8 @@ def mark(item: Item, commitment: Commitment, hints_used: int = 0) -> Verdict:
 
 def _graded(item: Item, commitment: Commitment) -> Graded:
     if item.kind == "place":
+        if commitment.box:
+            return grade_box(item.gold.boxes, commitment.box)
         return grade_point(item.gold.boxes, commitment.point or (-1.0, -1.0))
     if item.kind == "option" or commitment.answer in item.options:
         right = commitment.answer == item.gold.answer
@@ -44,6 +46,8 @@ def _slots(item: Item, answer: str) -> Graded:
 
 
 def _wrong(item: Item, answer: str, failed: Sequence[str]) -> str:
+    if "size" in failed:
+        return f"Right place, but the box does not fit: it has to overlap the key's by more than {FITS:.0%}."
     if item.kind == "place":
         return "Not there: the box shows where it is."
     slots = [slot for slot in failed if slot != "finding"]

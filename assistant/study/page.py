@@ -53,7 +53,7 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
             with gr.Tab(texts.TABS["own"], render_children=True):
                 _own_image(session, quiet)
             with gr.Tab(texts.TABS["progress"], render_children=True) as tab:
-                _progress(session, learner, tab, quiet)
+                _progress(session, learner, tab, settings, quiet)
             with gr.Tab(texts.TABS["teacher"], render_children=True):
                 _teacher(session, quiet)
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
@@ -116,7 +116,7 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
     )
     hint.click(session.hint, [learner, attempt], shown, **quiet)
     give_up.click(session.give_up, [learner, attempt], shown, **quiet)
-    reading.click(session.read_on, [learner, attempt], said, **quiet)
+    reading.click(session.read_on, [learner, attempt, gr.State("")], said, **quiet)
     asked.submit(session.read_on, [learner, attempt, asked], said, **quiet)
     tell.click(session.mistake, [learner, attempt, wrong], said, **quiet)
     return start
@@ -146,15 +146,21 @@ def _own_image(session: StudySession, quiet: dict[str, Any]) -> None:
     check.click(session.check_gaps, [made, *boxes], filled, **quiet)
 
 
-def _progress(session: StudySession, learner: Any, tab: Any, quiet: dict[str, Any]) -> None:
+def _progress(session: StudySession, learner: Any, tab: Any, settings: Settings, quiet: dict[str, Any]) -> None:
     shown = gr.HTML("", elem_id="study-progress")
-    gr.HTML(f"<p class=small>{texts.LOG_NOTE}</p>")
+    gr.HTML(f"<p class=small>{texts.LOG_OF_PERSON if settings.users_file else texts.LOG_OF_BROWSER}</p>")
     with gr.Row():
         log = gr.DownloadButton(texts.LOG_DOWNLOAD, size="sm")
         back = gr.UploadButton(texts.LOG_UPLOAD, file_types=[".jsonl"], size="sm")
         anki = gr.DownloadButton(texts.ANKI, size="sm")
         delete = gr.Button(texts.LOG_DELETE, variant="stop", size="sm")
-    told = gr.HTML("")
+    with gr.Row(equal_height=True):
+        day = gr.Textbox(label=texts.EXAM, info=texts.EXAM_INFO, max_length=10, elem_id="study-exam", scale=2)
+        plan = gr.Button(texts.EXAM_SAVE, size="sm", elem_id="study-exam-save", min_width=120)
+    told = gr.HTML("", elem_id="study-told")
+    plan.click(session.set_exam, [learner, day], [told, shown], **quiet)
+    day.submit(session.set_exam, [learner, day], [told, shown], **quiet)
+    tab.select(session.exam, learner, day, **quiet)
     tab.select(session.progress, learner, shown, **quiet)
     tab.select(session.log_file, learner, log, **quiet)
     tab.select(session.anki_file, learner, anki, **quiet)

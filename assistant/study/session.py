@@ -9,13 +9,14 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from assistant.chat import Assistant, QuestionError
+from assistant.history import owner_of
 from assistant.model import ModelError
 from assistant.settings import Settings
 from assistant.study import export, gaps, html, report, teacher, texts
@@ -38,30 +39,33 @@ class StudySession:
         self._gate, self._assistant, self._settings = gate, assistant, settings
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
 
-    async def arrive(self, learner: str) -> tuple[Any, ...]:
-        """A visitor comes: a learner's name for this browser, the packs, the three numbers; then they may start."""
-        learner = learner or secrets.token_urlsafe(12)
+    async def arrive(self, learner: str, request: gr.Request) -> tuple[Any, ...]:
+        """A visitor comes: their learner's name, the packs, the three numbers; then they may start."""
+        browsers = learner or secrets.token_urlsafe(12)
+        learner = _whose(browsers, request)
         await asyncio.to_thread(self._gate.stock)
         choices = [
             (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
         ]
         home = await asyncio.to_thread(self._home, learner)
-        return learner, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
+        return browsers, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
 
     def _home(self, learner: str) -> str:
-        attempts = self._gate.log.attempts(learner)
-        return html.home(report.home(attempts, self._gate.shelf.items(), datetime.now(UTC)), self._gate.shelf.all())
+        attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
+        told = report.home(attempts, self._gate.shelf.items(), datetime.now(UTC), exam)
+        return html.home(told, self._gate.shelf.all())
 
-    async def next(self, learner: str, mode: Mode, packs: list[str] | None) -> Shown:
+    async def next(self, learner: str, mode: Mode, packs: list[str] | None, request: gr.Request) -> Shown:
         """The next question, or the one that is still open."""
         try:
-            item = await asyncio.to_thread(self._gate.next, learner, mode, packs or [])
+            item = await asyncio.to_thread(self._gate.next, _whose(learner, request), mode, packs or [])
         except StudyError as error:
             return ("", html.problem(str(error)), *[gr.update(visible=False)] * 4, "", gr.update(visible=False), "")
         return _asked(item)
 
-    async def hint(self, learner: str, attempt_id: str) -> Shown:
+    async def hint(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
         """One hint more; it stands with the question."""
+        learner = _whose(learner, request)
         try:
             await asyncio.to_thread(self._gate.hint, learner, attempt_id)
             item = await asyncio.to_thread(self._gate.open, learner, attempt_id)
@@ -71,7 +75,14 @@ class StudySession:
         return shown if item.options else (shown[0], shown[1], shown[2], gr.skip(), gr.skip(), *shown[5:])
 
     async def commit(
-        self, learner: str, attempt_id: str, point: str, option: str | None, text: str | None, certainty: int | None
+        self,
+        learner: str,
+        attempt_id: str,
+        point: str,
+        option: str | None,
+        text: str | None,
+        certainty: int | None,
+        request: gr.Request,
     ) -> Shown:
         """An answer is committed; what it reveals."""
         if not attempt_id:
@@ -79,11 +90,12 @@ class StudySession:
         if certainty is None:
             return (*_same(6), html.problem(texts.SURE_FIRST), gr.skip(), gr.skip())
         said = option or text or ""
-        return await self._committed(learner, Commitment(attempt_id, said, int(certainty), _point(point)))
+        commitment = Commitment(attempt_id, said, int(certainty), **_place(point))
+        return await self._committed(_whose(learner, request), commitment)
 
-    async def give_up(self, learner: str, attempt_id: str) -> Shown:
+    async def give_up(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
         """The key without an answer; it counts as not known."""
-        return await self._committed(learner, Commitment(attempt_id, gave_up=True))
+        return await self._committed(_whose(learner, request), Commitment(attempt_id, gave_up=True))
 
     async def _committed(self, learner: str, commitment: Commitment) -> Shown:
         try:
@@ -93,11 +105,13 @@ class StudySession:
         hidden = gr.update(visible=False)
         return gr.skip(), "", hidden, hidden, hidden, hidden, html.revealed(reveal), gr.update(visible=True), ""
 
-    async def read_on(self, learner: str, attempt_id: str, question: str = "") -> AsyncGenerator[str, None]:
+    async def read_on(
+        self, learner: str, attempt_id: str, question: str, request: gr.Request
+    ) -> AsyncGenerator[str, None]:
         """The model's reading as it grows, or its answer to a question about the case; after the commitment only."""
         started = time.monotonic()
         try:
-            item = await asyncio.to_thread(self._gate.may_talk, learner, attempt_id)
+            item = await asyncio.to_thread(self._gate.may_talk, _whose(learner, request), attempt_id)
             yield html.told(texts.ASKING)
             async with model_turns(
                 self._gate, self._assistant, self._settings, item, attempt_id, question.strip()
@@ -108,24 +122,43 @@ class StudySession:
         except (StudyError, QuestionError, ModelError) as error:
             yield html.problem(str(error))
 
-    async def mistake(self, learner: str, attempt_id: str, words: str) -> str:
+    async def mistake(self, learner: str, attempt_id: str, words: str, request: gr.Request) -> str:
         """A question is wrong, says a learner."""
         try:
-            await asyncio.to_thread(self._gate.report_mistake, learner, attempt_id, words or "")
+            await asyncio.to_thread(self._gate.report_mistake, _whose(learner, request), attempt_id, words or "")
         except StudyError as error:
             return html.problem(str(error))
         return html.told(texts.REPORTED)
 
-    async def progress(self, learner: str) -> str:
-        attempts = await asyncio.to_thread(self._gate.log.attempts, learner)
-        items = await asyncio.to_thread(self._gate.shelf.items)
-        return html.progress(await asyncio.to_thread(report.progress, attempts, items, datetime.now(UTC)))
+    async def progress(self, learner: str, request: gr.Request) -> str:
+        return html.progress(await asyncio.to_thread(self._progress, _whose(learner, request)))
 
-    def log_file(self, learner: str) -> str:
-        return _file("medvint-study-log.jsonl", self._gate.log.export(learner).encode())
+    def _progress(self, learner: str) -> dict[str, Any]:
+        attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
+        return report.progress(attempts, self._gate.shelf.items(), datetime.now(UTC), exam)
 
-    async def take_in(self, learner: str, file: str) -> str:
-        path = Path(file)
+    async def set_exam(self, learner: str, day: str | None, request: gr.Request) -> tuple[str, str]:
+        """The day of an exam as YYYY-MM-DD, or nothing for none; the screen with it."""
+        told = texts.EXAM_SET.format(day) if day else texts.EXAM_NONE
+        try:
+            wanted = date.fromisoformat(day.strip()) if day and day.strip() else None
+            await asyncio.to_thread(self._gate.set_exam, _whose(learner, request), wanted)
+            said = html.told(told)
+        except ValueError:
+            said = html.problem(texts.EXAM_FORM)
+        except StudyError as error:
+            said = html.problem(str(error))
+        return said, await self.progress(learner, request)
+
+    def exam(self, learner: str, request: gr.Request) -> str:
+        day = self._gate.log.exam(_whose(learner, request))
+        return day.isoformat() if day else ""
+
+    def log_file(self, learner: str, request: gr.Request) -> str:
+        return _file("medvint-study-log.jsonl", self._gate.log.export(_whose(learner, request)).encode())
+
+    async def take_in(self, learner: str, file: str, request: gr.Request) -> str:
+        learner, path = _whose(learner, request), Path(file)
         try:
             new = await asyncio.to_thread(self._gate.log.take_in, learner, path.read_text("utf-8", errors="replace"))
         except StudyError as error:
@@ -134,13 +167,15 @@ class StudySession:
             path.unlink(missing_ok=True)
         return html.told(f"{new} answers were new.")
 
-    async def forget(self, learner: str) -> tuple[str, str]:
-        await asyncio.to_thread(self._gate.log.forget, learner)
-        return html.told(texts.LOG_DELETED), await self.progress(learner)
+    async def forget(self, learner: str, request: gr.Request) -> tuple[Any, Any]:
+        if not learner:
+            return gr.skip(), gr.skip()
+        await asyncio.to_thread(self._gate.log.forget, _whose(learner, request))
+        return html.told(texts.LOG_DELETED), await self.progress(learner, request)
 
-    def anki_file(self, learner: str) -> str:
+    def anki_file(self, learner: str, request: gr.Request) -> str:
         path = Path(_file("medvint-study.apkg", b""))
-        export.anki(self._gate.shelf, answered_items(self._gate, learner), path)
+        export.anki(self._gate.shelf, answered_items(self._gate, _whose(learner, request)), path)
         return str(path)
 
     async def own_image(
@@ -246,6 +281,11 @@ class StudySession:
         return "", gr.update(value=made, visible=True)
 
 
+def _whose(browsers: str, request: gr.Request) -> str:
+    """The learner: who signed in, whatever the browser says; where nobody signs in the browser's own name."""
+    return owner_of(request) or browsers
+
+
 def _asked(item: PublicItem) -> Shown:
     is_text = item.kind == "text" and not item.options
     return (
@@ -265,12 +305,14 @@ def _same(number: int) -> tuple[Any, ...]:
     return tuple(gr.skip() for _ in range(number))
 
 
-def _point(text: str) -> tuple[float, float] | None:
-    parts = (text or "").split(",")
+def _place(text: str) -> dict[str, Any]:
+    """What the page says of where: "x,y" a point, "x,y,width,height" a box, anything else nothing."""
     try:
-        return (float(parts[0]), float(parts[1])) if len(parts) == 2 else None
+        values = tuple(float(part) for part in (text or "").split(","))
     except ValueError:
-        return None
+        return {}
+    name = {2: "point", 4: "box"}.get(len(values))
+    return {name: values} if name else {}
 
 
 def _sure() -> list[tuple[int, str]]:

@@ -36,7 +36,10 @@ SURE = "How sure are you?"
 CERTAINTY_CHOICES = [
     (f"{words}   (right {MARKS[key, True]:+d}, wrong {MARKS[key, False]:d})", key) for key, words in CERTAINTIES.items()
 ]
-CLICK = "Click on the image, or move the cross with the arrow keys."
+CLICK = (
+    "Click on the place, or draw a box round it with the mouse; a box has to fit. By keyboard: arrow keys move the "
+    "mark, with Shift they make a box."
+)
 READING = "The model's reading"
 MISTAKE = "Report a mistake"
 MISTAKE_LABEL = "What is wrong with this question?"
@@ -65,7 +68,15 @@ LOG_DOWNLOAD = "Download my log"
 LOG_UPLOAD = "Bring a log back"
 LOG_DELETE = "Delete my log"
 LOG_DELETED = "Your log is deleted."
-LOG_NOTE = "Your answers belong to you. This browser holds a random name for them; nobody else's screen shows it."
+LOG_OF_BROWSER = "Your answers belong to you. This browser holds a random name for them; nobody else's screen shows it."
+LOG_OF_PERSON = "Your answers belong to you: they stand under the name you signed in with, and nobody else gets them."
+EXAM = "Date of your exam"
+EXAM_INFO = "YYYY-MM-DD; empty for none. Every skill then comes once more by the day before it."
+AT_EXAM = "known on {}, without more practice"
+EXAM_SAVE = "Plan for it"
+EXAM_SET = "Planned: every skill comes once more before {}."
+EXAM_NONE = "No exam is planned for."
+EXAM_FORM = "Write the date as YYYY-MM-DD, such as 2027-03-01."
 ANKI = "Anki cards of what I answered"
 TEACHER_KEY = "Teacher's key"
 TEACHER_KEY_INFO = "medvint study teacher-key shows it. Keys of answers leave only with it."

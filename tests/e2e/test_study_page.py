@@ -45,8 +45,13 @@ def answer(page: Page, item) -> None:
     if item.kind == "place":
         x, y, wide, high = item.gold.boxes[0]
         picture = page.locator(".study-question img")
+        picture.scroll_into_view_if_needed()
         box = picture.bounding_box()
-        picture.click(position={"x": (x + wide / 2) * box["width"], "y": (y + high / 2) * box["height"]})
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + (x + wide) * box["width"], box["y"] + (y + high) * box["height"], steps=4)
+        page.mouse.up()
+        expect(page.locator(".study-question .drawn")).to_be_visible()
     elif item.kind == "option":
         page.get_by_role("radio", name=item.gold.answer, exact=True).check()
     else:

@@ -71,6 +71,7 @@ class CommitBody(AttemptBody):
     certainty: int = 1
     point: tuple[float, float] | None = None
     box: tuple[float, float, float, float] | None = None
+    ticks: list[str] = Field(default=[], max_length=20)
     gave_up: bool = False
 
 
@@ -139,7 +140,7 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
     @router.post("/api/study/commit")
     def commit(request: Request, body: CommitBody) -> dict[str, Any]:
         """Commit an answer, or give up; the reveal. The same answer again gives the same reveal, another one 409."""
-        said = (body.answer, body.certainty, body.point, body.gave_up, body.box)
+        said = (body.answer, body.certainty, body.point, body.gave_up, body.box, tuple(body.ticks))
         commitment = Commitment(body.attempt_id, *said)
         return gate.commit(whose(request, body.learner), commitment).to_dict()
 

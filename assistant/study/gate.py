@@ -115,6 +115,8 @@ class Gate:
             AlreadyCommittedError: another answer was committed before.
         """
         served = self._own(learner, commitment.attempt_id)
+        # In whatever order they were ticked, they are one answer.
+        commitment = replace(commitment, ticks=tuple(sorted(set(commitment.ticks))))
         _check(served.item, commitment)
         item = self._as_accepted(served.item)
         given = len(self.log.hints(served.attempt_id))
@@ -202,6 +204,7 @@ class Gate:
             image=f"/study/image/{served.attempt_id}.png",
             alt=f"Image for question {served.number}",
             options=narrowed or (() if is_open_text else _ordered(item.options, served.attempt_id)),
+            checklist=_ordered(item.checklist, served.attempt_id),
             suggestions=names(item.vocabulary) if is_open_text else (),
             hints=tuple(hint.words for hint in given),
             hints_remaining=len(self._ladder(served)) - len(given),
@@ -235,6 +238,7 @@ class Gate:
             explanation=item.explanation,
             source=item.source,
             licence=item.licence,
+            checklist=marking.ticked(item, commitment),
             next_due=card.due.date().isoformat() if card else "",
             comes_back_today=confident and schedule.is_practice(attempt),
             image=f"/study/image/{attempt.attempt_id}.png",
@@ -270,6 +274,8 @@ def _check(item: Item, commitment: Commitment) -> None:
                 raise AnswerError("Draw the box inside the image.")
         elif commitment.point is None or not all(0 <= value <= 1 for value in commitment.point):
             raise AnswerError("Click on the image first, or draw a box.")
+    elif not set(commitment.ticks) <= set(item.checklist):
+        raise AnswerError("This is none of the features to tick.")
     elif not commitment.answer.strip():
         raise AnswerError("Give an answer first, or give up.")
     elif item.kind == "option" and commitment.answer not in item.options:

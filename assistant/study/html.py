@@ -63,10 +63,22 @@ def revealed(reveal: Reveal) -> str:
         f'<p class="verdict-line"><span aria-hidden="true">{_SIGNS[verdict.outcome]}</span> {escape(verdict.words)} '
         f'<span class="marks">{marks}</span></p>{note}'
         f'<p class="stem">{escape(reveal.stem)}</p>{_picture(reveal.attempt_id, alt, over=boxes + mark)}'
-        f"{key}<p>{why}</p>"
+        f"{key}{_ticked(reveal)}<p>{why}</p>"
         f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
         f"{' · ' + after if after else ''}</p></article>"
     )
+
+
+def _ticked(reveal: Reveal) -> str:
+    """A pair's features: which picture shows each, and whether that was seen."""
+    if not reveal.checklist:
+        return ""
+    lines = "".join(
+        f'<li class="{"agrees" if is_right else "contradicts"}"><b>{_SIGNS["right" if is_right else "wrong"]}</b> '
+        f"{escape(one.feature)}: {texts.SHOWN_BY[one.picture]}{'' if is_right else f' ({texts.TICKED[one.ticked]})'}</li>"
+        for one, is_right in ((one, bool(one.picture) == one.ticked) for one in reveal.checklist)
+    )
+    return f'<div class="model-reading"><p class="small">{texts.TICKS}</p><ul>{lines}</ul></div>'
 
 
 def _box(box: Box, whose: str = "gold") -> str:
@@ -135,10 +147,17 @@ def progress(told: dict[str, Any]) -> str:
         f"recall that came: {_share(promise['observed'])} (of {promise['n']} reviews)</p>"
         f"<h2>Judging the model</h2><p>wrong answers rejected: {_share(judged['hits'])}; right answers rejected: "
         f"{_share(judged['false_alarms'])}</p>"
+        f"<h2>Telling look-alikes apart</h2><p>{_reasons(told['reasons'])}</p>"
         f"<h2>Skills</h2><table><tr><th>skill</th><th>seen</th><th>right at first sight</th>"
         f"<th>interval</th><th>due</th>{exam}</tr>"
         f"{skills}</table>"
     )
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    if not reasons["pairs"]:
+        return texts.TOO_FEW
+    return texts.REASONS.format(**reasons)
 
 
 def _at_exam(recall: float | None) -> str:

@@ -86,6 +86,9 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
                 visible=False,
                 elem_id=f"{name}-answer",
             )
+            ticks = gr.CheckboxGroup(
+                [], label=texts.TICKS, info=texts.TICKS_INFO, visible=False, elem_id=f"{name}-ticks"
+            )
             certainty = gr.Radio(
                 texts.CERTAINTY_CHOICES, value=None, label=texts.SURE, visible=False, elem_id=f"{name}-certainty"
             )
@@ -102,7 +105,7 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
                     wrong = gr.Textbox(label=texts.MISTAKE_LABEL, max_length=2000)
                     tell = gr.Button(texts.MISTAKE, size="sm")
             said = gr.HTML("", elem_id=f"{name}-said")
-    shown = [attempt, question, option, text, certainty, buttons, reveal, after, said]
+    shown = [attempt, question, option, text, certainty, buttons, reveal, after, said, ticks]
     of_mode = gr.State(mode)
     chosen = packs if packs is not None else gr.State([])
     for button in (start, on):
@@ -111,9 +114,9 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
     for part in (lead, intro):
         if part is not None:
             start.click(lambda: gr.update(visible=False), None, part, queue=False, **quiet)
-    commit.click(session.commit, [learner, attempt, point, option, text, certainty], shown, js=POINT, **quiet).then(
-        None, None, None, js=TO_REVEAL, **quiet
-    )
+    commit.click(
+        session.commit, [learner, attempt, point, option, text, certainty, ticks], shown, js=POINT, **quiet
+    ).then(None, None, None, js=TO_REVEAL, **quiet)
     hint.click(session.hint, [learner, attempt], shown, **quiet)
     give_up.click(session.give_up, [learner, attempt], shown, **quiet)
     reading.click(session.read_on, [learner, attempt, gr.State("")], said, **quiet)

@@ -59,6 +59,7 @@ def progress(
         "detection": detection(practised),
         "promise": promise(practised),
         "judge": judging(attempts),
+        "reasons": reasons(attempts),
         "not_graded": sum(attempt.verdict.outcome == "not graded" for attempt in attempts),
     }
 
@@ -155,6 +156,17 @@ def judging(attempts: Iterable[Attempt]) -> dict[str, Any]:
         "hits": _share(wrong, lambda one: one.verdict.outcome == "right"),
         "false_alarms": _share(right, lambda one: one.verdict.outcome == "wrong"),
         "n": [len(wrong), len(right)],
+    }
+
+
+def reasons(attempts: Iterable[Attempt]) -> dict[str, int]:
+    """Of the pairs with a checklist: features that tell the two apart, those found, and ticks that were wrong."""
+    own = [one.verdict.reasons for one in attempts if one.verdict.reasons]
+    return {
+        "pairs": len(own),
+        "told": sum(one.told for one in own),
+        "found": sum(one.found for one in own),
+        "wrong": sum(one.wrong for one in own),
     }
 
 

@@ -29,7 +29,8 @@ from assistant.study.reading import SLOTS, read
 from assistant.uploads import UploadError, UploadLimits, clean_upload
 
 Shown = tuple[Any, ...]
-"""Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow."""
+"""Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow, what was said,
+features to tick."""
 
 
 class StudySession:
@@ -60,7 +61,8 @@ class StudySession:
         try:
             item = await asyncio.to_thread(self._gate.next, _whose(learner, request), mode, packs or [])
         except StudyError as error:
-            return ("", html.problem(str(error)), *[gr.update(visible=False)] * 4, "", gr.update(visible=False), "")
+            hidden = gr.update(visible=False)
+            return ("", html.problem(str(error)), *[hidden] * 4, "", hidden, "", hidden)
         return _asked(item)
 
     async def hint(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
@@ -70,9 +72,10 @@ class StudySession:
             await asyncio.to_thread(self._gate.hint, learner, attempt_id)
             item = await asyncio.to_thread(self._gate.open, learner, attempt_id)
         except StudyError as error:
-            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+            return _problem(str(error))
         shown = _asked(item)
-        return shown if item.options else (shown[0], shown[1], shown[2], gr.skip(), gr.skip(), *shown[5:])
+        # What was ticked already stays.
+        return (*shown[:9], gr.skip()) if item.options else (*shown[:3], gr.skip(), gr.skip(), *shown[5:9], gr.skip())
 
     async def commit(
         self,
@@ -82,15 +85,16 @@ class StudySession:
         option: str | None,
         text: str | None,
         certainty: int | None,
+        ticks: list[str] | None,
         request: gr.Request,
     ) -> Shown:
         """An answer is committed; what it reveals."""
         if not attempt_id:
-            return (*_same(6), html.problem(texts.NO_ATTEMPT), gr.skip(), gr.skip())
+            return _problem(texts.NO_ATTEMPT)
         if certainty is None:
-            return (*_same(6), html.problem(texts.SURE_FIRST), gr.skip(), gr.skip())
+            return _problem(texts.SURE_FIRST)
         said = option or text or ""
-        commitment = Commitment(attempt_id, said, int(certainty), **_place(point))
+        commitment = Commitment(attempt_id, said, int(certainty), ticks=tuple(ticks or ()), **_place(point))
         return await self._committed(_whose(learner, request), commitment)
 
     async def give_up(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
@@ -101,9 +105,9 @@ class StudySession:
         try:
             reveal = await asyncio.to_thread(self._gate.commit, learner, commitment)
         except StudyError as error:
-            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+            return _problem(str(error))
         hidden = gr.update(visible=False)
-        return gr.skip(), "", hidden, hidden, hidden, hidden, html.revealed(reveal), gr.update(visible=True), ""
+        return gr.skip(), "", *[hidden] * 4, html.revealed(reveal), gr.update(visible=True), "", hidden
 
     async def read_on(
         self, learner: str, attempt_id: str, question: str, request: gr.Request
@@ -298,11 +302,13 @@ def _asked(item: PublicItem) -> Shown:
         "",
         gr.update(visible=False),
         "",
+        gr.update(choices=list(item.checklist), value=[], visible=bool(item.checklist)),
     )
 
 
-def _same(number: int) -> tuple[Any, ...]:
-    return tuple(gr.skip() for _ in range(number))
+def _problem(words: str) -> Shown:
+    """All as it was, and what is wrong."""
+    return (*[gr.skip()] * 6, html.problem(words), *[gr.skip()] * 3)
 
 
 def _place(text: str) -> dict[str, Any]:

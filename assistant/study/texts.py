@@ -20,7 +20,8 @@ LEAD = {
     "more after four weeks. The tests tell no key. Your name is in no table.",
     "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: there is no key.",
     "teacher": "Your own cases as a ZIP: cases.csv with case_id, image, question, answer, source, licence "
-    "(and options, explanation, side, boxes, skill), the images beside it.",
+    "(and options, explanation, side, boxes, skill, features), the images beside it. A | parts options, boxes and "
+    "features; features are what tells a picture from its look-alikes.",
 }
 PACKS = "Packs"
 PACKS_INFO = "None chosen: all of them."
@@ -32,6 +33,11 @@ GIVE_UP = "Give up"
 ANSWER = "Your answer"
 ANSWER_INFO = "Write it, or choose: the list has every answer of this kind."
 OPTIONS = "Choose one"
+TICKS = "What tells the two apart?"
+TICKS_INFO = "Tick what one picture shows and the other does not; nothing where both show the same."
+SHOWN_BY = {"A": "A alone", "B": "B alone", "": "not one alone"}
+TICKED = {True: "you ticked it", False: "you did not tick it"}
+REASONS = "features that tell them apart: {found} of {told} found in {pairs} pairs, {wrong} ticked that do not"
 SURE = "How sure are you?"
 CERTAINTY_CHOICES = [
     (f"{words}   (right {MARKS[key, True]:+d}, wrong {MARKS[key, False]:d})", key) for key, words in CERTAINTIES.items()

@@ -70,17 +70,19 @@ def checklist(
     classes = {found: None for found in of_two if found}
     for item in draw.sample(others, len(others)):
         found = features_of(item)
-        if found and len(classes) < 3:
-            classes.setdefault(found)
+        # A class that adds nothing of its own would leave nothing wrong to tick.
+        if len(classes) < 3 and set(found) - {feature for known in classes for feature in known}:
+            classes[found] = None
     if not all(of_two) or len(classes) < 3:
         return (), ()
     listed: list[str] = []
     for found in classes:
         fresh = [feature for feature in found if feature not in listed]
         listed += draw.sample(fresh, min(EACH, len(fresh)))
+    one, two = of_two
     tells = tuple(
         (feature, letter)
-        for letter, own, other in (("A", *of_two), ("B", *reversed(of_two)))
+        for letter, own, other in (("A", one, two), ("B", two, one))
         for feature in own
         if feature in listed and feature not in other
     )

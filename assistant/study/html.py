@@ -75,7 +75,8 @@ def _ticked(reveal: Reveal) -> str:
         return ""
     lines = "".join(
         f'<li class="{"agrees" if is_right else "contradicts"}"><b>{_SIGNS["right" if is_right else "wrong"]}</b> '
-        f"{escape(one.feature)}: {texts.SHOWN_BY[one.picture]}{'' if is_right else f' ({texts.TICKED[one.ticked]})'}</li>"
+        f"{escape(one.feature)}: {texts.SHOWN_BY[one.picture]}"
+        f"{'' if is_right else f' ({texts.TICKED[one.ticked]})'}</li>"
         for one, is_right in ((one, bool(one.picture) == one.ticked) for one in reveal.checklist)
     )
     return f'<div class="model-reading"><p class="small">{texts.TICKS}</p><ul>{lines}</ul></div>'

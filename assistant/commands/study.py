@@ -1,7 +1,7 @@
 """`medvint study`: packs in and out, a round of practice in the shell, a learner's log, a pack's statistics."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -290,6 +290,42 @@ def readings(
 
     added = add_readings(_gate().shelf, pack, answers, data)
     typer.echo(f"{added} questions to judge the model by, half of them wrong")
+
+
+@app.command()
+def blank(
+    pack: Annotated[str, typer.Argument(help="A pack on the shelf.")],
+    json: Json = False,
+) -> None:
+    """Ask the model (while it runs) a pack's questions with a black picture, and keep what it scored. Example:
+
+    \b
+      medvint study blank thorax-1
+    """
+    import asyncio
+
+    from assistant.model import ModelClient
+    from assistant.study import blank as blanks
+
+    settings, shelf = _settings(), _gate().shelf
+
+    async def ask() -> dict[str, dict[str, Any]]:
+        model = ModelClient(settings)
+        try:
+            return await blanks.check(model, shelf.open(pack).items, settings)
+        finally:
+            await model.close()
+
+    checked = asyncio.run(ask())
+    shelf.add_blind(pack, checked)
+    if json:
+        print_json(checked)
+        return
+    for name, one in checked.items():
+        passes = "" if one["passes"] else "   too well: the words give the answer away"
+        typer.echo(f"{name}: {one['score']:.0%}, chance {one['chance']:.0%}, of {one['n']} items{passes}")
+    if not checked:
+        typer.echo("No item of this pack has options to guess from.")
 
 
 @app.command()

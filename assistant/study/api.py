@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from assistant.api import error_response
 from assistant.chat import Assistant, Turn
 from assistant.settings import Settings
-from assistant.study import export, report, teacher, trial
+from assistant.study import blank, export, report, teacher, trial
 from assistant.study.errors import (
     AlreadyCommittedError,
     NoSuchAttemptError,
@@ -117,7 +117,7 @@ def make_router(gate: Gate, assistant: Assistant, settings: Settings) -> APIRout
     router = APIRouter()
     _of_learners(router, gate, assistant, settings)
     _of_logs(router, gate)
-    _of_teachers(router, gate, settings)
+    _of_teachers(router, gate, assistant, settings)
     return router
 
 
@@ -220,7 +220,7 @@ def _of_logs(router: APIRouter, gate: Gate) -> None:
         return Response(_package(gate, items), media_type="application/apkg", headers=_NO_TRACE)
 
 
-def _of_teachers(router: APIRouter, gate: Gate, settings: Settings) -> None:
+def _of_teachers(router: APIRouter, gate: Gate, assistant: Assistant, settings: Settings) -> None:
     def allowed(request: Request) -> None:
         given = request.headers.get("x-teacher-key", "")
         if not hmac.compare_digest(given.encode(), gate.log.secret().encode()):
@@ -232,6 +232,15 @@ def _of_teachers(router: APIRouter, gate: Gate, settings: Settings) -> None:
         allowed(request)
         data = await _bounded(request, settings.max_upload_bytes * 10)
         return await asyncio.to_thread(take_zip, gate, data, name, title, publish)
+
+    @router.post("/api/study/packs/{pack}/blank")
+    async def ask_blank(request: Request, pack: str) -> dict[str, Any]:
+        """Ask the model every question of a pack with a black picture; the pack's certificate keeps what it scored."""
+        allowed(request)
+        items = (await asyncio.to_thread(gate.shelf.open, pack)).items
+        checked = await blank.check(assistant.model, items, settings)
+        await asyncio.to_thread(gate.shelf.add_blind, pack, checked)
+        return checked
 
     @router.get("/api/study/packs/{pack}/results.csv")
     def results(request: Request, pack: str, names: bool = False) -> PlainTextResponse:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from assistant.chat import Assistant, QuestionError
 from assistant.history import owner_of
 from assistant.model import ModelError
 from assistant.settings import Settings
-from assistant.study import export, gaps, html, report, teacher, texts
+from assistant.study import blank, export, gaps, html, report, teacher, texts
 from assistant.study.api import answered_items, model_turns
 from assistant.study.errors import StudyError
 from assistant.study.gate import MODES, Gate
@@ -237,18 +238,36 @@ class StudySession:
     def _is_teacher(self, key: str) -> bool:
         return secrets.compare_digest((key or "").strip().encode(), self._gate.log.secret().encode())
 
-    async def look_at(self, key: str, file: str, name: str) -> tuple[str, Any, Any]:
+    async def look_at(self, key: str, file: str, name: str) -> tuple[Any, ...]:
         """A teacher's ZIP: its report; what can be published is kept for the button."""
         path = Path(file)
         try:
             if not self._is_teacher(key):
-                return html.problem(texts.WRONG_KEY), None, gr.update(visible=False)
+                return html.problem(texts.WRONG_KEY), None, *[gr.update(visible=False)] * 2
             found = await asyncio.to_thread(teacher.read_zip, path, name or "own", "", self._limits)
         except StudyError as error:
-            return html.problem(str(error)), None, gr.update(visible=False)
+            return html.problem(str(error)), None, *[gr.update(visible=False)] * 2
         finally:
             path.unlink(missing_ok=True)
-        return html.rows(found), found, gr.update(visible=bool(found.items) and not found.errors)
+        can_ask = any(item.options for item in found.items)
+        return (
+            html.rows(found), found, gr.update(visible=bool(found.items) and not found.errors),
+            gr.update(visible=can_ask),
+        )  # fmt: skip
+
+    async def ask_blank(self, key: str, found: teacher.Read | None) -> AsyncGenerator[tuple[str, Any], None]:
+        """The model's guesses at a teacher's questions with a black picture, beside the other blind checks."""
+        if not self._is_teacher(key) or found is None:
+            yield html.problem(texts.WRONG_KEY), gr.skip()
+            return
+        yield html.told(texts.ASKING), gr.skip()
+        try:
+            checked = await blank.check(self._assistant.model, found.items, self._settings)
+        except ModelError as error:
+            yield html.problem(str(error)) + html.rows(found), gr.skip()
+            return
+        found = replace(found, blind={**found.blind, **checked})
+        yield html.rows(found), found
 
     async def publish(self, key: str, found: teacher.Read | None) -> str:
         if not self._is_teacher(key) or found is None:

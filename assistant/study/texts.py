@@ -89,6 +89,7 @@ TEACHER_KEY_INFO = "medvint study teacher-key shows it. Keys of answers leave on
 PACK_NAME = "Name of the pack"
 ZIP = "Choose a ZIP"
 PUBLISH = "Publish"
+BLANK = "Ask the model without the pictures"
 RESULTS = "Results"
 EXPORT = "Export"
 WRONG_KEY = "This is not the teacher's key."

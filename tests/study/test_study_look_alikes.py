@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from html import escape
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_ticks_are_marked_beside_the_answer_and_kept(pair, gate):
     assert reveal.verdict.outcome == "right"
     assert reveal.verdict.reasons == Reasons(len(right), 1, 1)
     assert {one.feature for one in reveal.checklist if one.ticked} == {wrong, right[0]}
-    assert f"{wrong}: not one alone (you ticked it)" in html.revealed(reveal)
+    assert f"{escape(wrong)}: not one alone (you ticked it)" in html.revealed(reveal)
     assert gate.commit(pair.learner, replace(answer, ticks=answer.ticks[::-1])) == reveal
     with pytest.raises(AlreadyCommittedError):
         gate.commit(pair.learner, replace(answer, ticks=()))

@@ -1,7 +1,7 @@
 """`medvint study`: packs in and out, a round of practice in the shell, a learner's log, a pack's statistics."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -120,19 +120,20 @@ def _answer(gate: "Gate", learner: str, question: "PublicItem") -> "Reveal":
 
     for number, option in enumerate(question.options, 1):
         typer.echo(f"   {number}  {option}")
-    how = "x and y in percent, such as 40 60" if question.kind == "place" else "your answer"
+    how = "x and y in percent, such as 40 60, or a box: x y width height" if question.kind == "place" else "your answer"
     said = typer.prompt(f"   {how}, or g to give up").strip()
     if said == "g":
         return gate.commit(learner, Commitment(question.attempt_id, gave_up=True))
     sure = typer.prompt("   how sure, " + ", ".join(f"{key}: {words}" for key, words in CERTAINTIES.items()), type=int)
-    point = None
+    point = box = None
     if question.kind == "place":
         numbers = [float(part) / 100 for part in said.replace(",", " ").split() if part.replace(".", "", 1).isdigit()]
         point = (numbers[0], numbers[1]) if len(numbers) == 2 else None
+        box = (numbers[0], numbers[1], numbers[2], numbers[3]) if len(numbers) == 4 else None
         said = ""
     elif said.isdigit() and 1 <= int(said) <= len(question.options):
         said = question.options[int(said) - 1]
-    return gate.commit(learner, Commitment(question.attempt_id, said, sure, point))
+    return gate.commit(learner, Commitment(question.attempt_id, said, sure, point, box=box))
 
 
 def _reveal_text(reveal: "Reveal") -> str:
@@ -145,6 +146,27 @@ def _reveal_text(reveal: "Reveal") -> str:
     elif reveal.next_due:
         lines.append(f"   next: {reveal.next_due}")
     return "\n".join(lines)
+
+
+@app.command()
+def exam(
+    day: Annotated[str, typer.Argument(help="The day of the exam, such as 2027-03-01; none for no exam.")],
+    learner: Learner = "me",
+) -> None:
+    """Plan for an exam: every skill comes once more by the day before it. Examples:
+
+    \b
+      medvint study exam 2027-03-01
+      medvint study exam none
+    """
+    from datetime import date
+
+    try:
+        wanted = None if day == "none" else date.fromisoformat(day)
+    except ValueError as error:
+        raise CommandError("Write the date as YYYY-MM-DD, such as 2027-03-01, or none.") from error
+    _gate().set_exam(learner, wanted)
+    typer.echo(f"Planned for {day}." if wanted else "No exam is planned for.")
 
 
 @app.command()
@@ -175,7 +197,8 @@ def stats(
                 f"{row['item_id']}: {row['right']} of {row['n']} right, {row['confident_errors']} confident errors"
             )
         return
-    told = report.progress(gate.log.attempts(learner), gate.shelf.items(), datetime.now(UTC))
+    attempts, day = gate.log.attempts(learner), gate.log.exam(learner)
+    told = report.progress(attempts, gate.shelf.items(), datetime.now(UTC), day)
     if json:
         print_json(told)
         return
@@ -267,6 +290,42 @@ def readings(
 
     added = add_readings(_gate().shelf, pack, answers, data)
     typer.echo(f"{added} questions to judge the model by, half of them wrong")
+
+
+@app.command()
+def blank(
+    pack: Annotated[str, typer.Argument(help="A pack on the shelf.")],
+    json: Json = False,
+) -> None:
+    """Ask the model (while it runs) a pack's questions with a black picture, and keep what it scored. Example:
+
+    \b
+      medvint study blank thorax-1
+    """
+    import asyncio
+
+    from assistant.model import ModelClient
+    from assistant.study import blank as blanks
+
+    settings, shelf = _settings(), _gate().shelf
+
+    async def ask() -> dict[str, dict[str, Any]]:
+        model = ModelClient(settings)
+        try:
+            return await blanks.check(model, shelf.open(pack).items, settings)
+        finally:
+            await model.close()
+
+    checked = asyncio.run(ask())
+    shelf.add_blind(pack, checked)
+    if json:
+        print_json(checked)
+        return
+    for name, one in checked.items():
+        passes = "" if one["passes"] else "   too well: the words give the answer away"
+        typer.echo(f"{name}: {one['score']:.0%}, chance {one['chance']:.0%}, of {one['n']} items{passes}")
+    if not checked:
+        typer.echo("No item of this pack has options to guess from.")
 
 
 @app.command()

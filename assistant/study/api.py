@@ -8,7 +8,7 @@ import hmac
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from assistant.api import error_response
 from assistant.chat import Assistant, Turn
 from assistant.settings import Settings
-from assistant.study import export, report, teacher, trial
+from assistant.study import blank, export, report, teacher, trial
 from assistant.study.errors import (
     AlreadyCommittedError,
     NoSuchAttemptError,
@@ -49,14 +49,20 @@ class TeacherOnlyError(StudyError):
     code = "teacher_only"
 
 
+class OtherLearnerError(StudyError):
+    """Somebody else's log than that of the person who signed in."""
+
+    code = "not_yours"
+
+
 class NextBody(BaseModel):
-    learner: str
+    learner: str = ""
     mode: Mode = "practise"
     packs: list[str] = Field(default=[], max_length=64)
 
 
 class AttemptBody(BaseModel):
-    learner: str
+    learner: str = ""
     attempt_id: str
 
 
@@ -64,11 +70,18 @@ class CommitBody(AttemptBody):
     answer: str = Field(default="", max_length=2000)
     certainty: int = 1
     point: tuple[float, float] | None = None
+    box: tuple[float, float, float, float] | None = None
+    ticks: list[str] = Field(default=[], max_length=20)
     gave_up: bool = False
 
 
 class WordsBody(AttemptBody):
     words: str = Field(max_length=2000)
+
+
+class ExamBody(BaseModel):
+    learner: str = ""
+    day: date | None
 
 
 class AcceptBody(BaseModel):
@@ -82,10 +95,21 @@ def add_study(app: FastAPI, gate: Gate, assistant: Assistant, settings: Settings
 
     async def known(_: Request, error: Exception) -> JSONResponse:
         status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
-        status = 403 if isinstance(error, TeacherOnlyError) else status
+        status = 403 if isinstance(error, TeacherOnlyError | OtherLearnerError) else status
         return error_response(getattr(error, "code", "bad_request"), str(error), status)
 
     app.add_exception_handler(StudyError, known)
+
+
+def whose(request: Request, named: str) -> str:
+    """The learner of a request: who signed in; where nobody does, whom it names.
+
+    Raises OtherLearnerError where it names somebody else than the person who signed in.
+    """
+    user = str(request.scope.get("state", {}).get("user", ""))
+    if user and named not in ("", user):
+        raise OtherLearnerError(f"You are signed in as {user}; the log of another learner is not yours.")
+    return user or named
 
 
 def make_router(gate: Gate, assistant: Assistant, settings: Settings) -> APIRouter:
@@ -93,15 +117,15 @@ def make_router(gate: Gate, assistant: Assistant, settings: Settings) -> APIRout
     router = APIRouter()
     _of_learners(router, gate, assistant, settings)
     _of_logs(router, gate)
-    _of_teachers(router, gate, settings)
+    _of_teachers(router, gate, assistant, settings)
     return router
 
 
 def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: Settings) -> None:
     @router.post("/api/study/next")
-    def next_item(body: NextBody) -> dict[str, Any]:
+    def next_item(request: Request, body: NextBody) -> dict[str, Any]:
         """The next question: all that may be known before an answer."""
-        return gate.next(body.learner, body.mode, body.packs).to_dict()
+        return gate.next(whose(request, body.learner), body.mode, body.packs).to_dict()
 
     @router.get("/study/image/{attempt_id}.png")
     def image(attempt_id: str) -> Response:
@@ -109,39 +133,47 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
         return Response(gate.image(attempt_id), media_type="image/png", headers=_NO_TRACE)
 
     @router.post("/api/study/hint")
-    def hint(body: AttemptBody) -> dict[str, Any]:
+    def hint(request: Request, body: AttemptBody) -> dict[str, Any]:
         """The next hint."""
-        return gate.hint(body.learner, body.attempt_id).to_dict()
+        return gate.hint(whose(request, body.learner), body.attempt_id).to_dict()
 
     @router.post("/api/study/commit")
-    def commit(body: CommitBody) -> dict[str, Any]:
+    def commit(request: Request, body: CommitBody) -> dict[str, Any]:
         """Commit an answer, or give up; the reveal. The same answer again gives the same reveal, another one 409."""
-        point = body.point
-        commitment = Commitment(body.attempt_id, body.answer, body.certainty, point, body.gave_up)
-        return gate.commit(body.learner, commitment).to_dict()
+        said = (body.answer, body.certainty, body.point, body.gave_up, body.box, tuple(body.ticks))
+        commitment = Commitment(body.attempt_id, *said)
+        return gate.commit(whose(request, body.learner), commitment).to_dict()
 
     @router.post("/api/study/reading")
-    async def reading(body: AttemptBody) -> dict[str, Any]:
+    async def reading(request: Request, body: AttemptBody) -> dict[str, Any]:
         """What the model says about the case, each sentence beside the key; after the commitment only."""
-        item = await asyncio.to_thread(gate.may_talk, body.learner, body.attempt_id)
+        item = await asyncio.to_thread(gate.may_talk, whose(request, body.learner), body.attempt_id)
         return await model_reading(gate, assistant, settings, item, body.attempt_id)
 
     @router.post("/api/study/ask")
-    async def ask(body: WordsBody) -> dict[str, Any]:
+    async def ask(request: Request, body: WordsBody) -> dict[str, Any]:
         """Talk about the case; after the commitment only."""
-        item = await asyncio.to_thread(gate.may_talk, body.learner, body.attempt_id)
+        item = await asyncio.to_thread(gate.may_talk, whose(request, body.learner), body.attempt_id)
         return await model_reading(gate, assistant, settings, item, body.attempt_id, body.words)
 
     @router.post("/api/study/mistake")
-    def mistake(body: WordsBody) -> dict[str, str]:
+    def mistake(request: Request, body: WordsBody) -> dict[str, str]:
         """Report that an item is wrong."""
-        gate.report_mistake(body.learner, body.attempt_id, body.words)
+        gate.report_mistake(whose(request, body.learner), body.attempt_id, body.words)
         return {"status": "reported"}
 
     @router.get("/api/study/progress")
-    def progress(learner: str) -> dict[str, Any]:
+    def progress(request: Request, learner: str = "") -> dict[str, Any]:
         """What the log says about a learner."""
-        return report.progress(gate.log.attempts(learner), gate.shelf.items(), datetime.now(UTC))
+        learner = whose(request, learner)
+        attempts, exam = gate.log.attempts(learner), gate.log.exam(learner)
+        return report.progress(attempts, gate.shelf.items(), datetime.now(UTC), exam)
+
+    @router.put("/api/study/exam")
+    def exam(request: Request, body: ExamBody) -> dict[str, str | None]:
+        """The day of an exam, until which nothing is to be forgotten; null for none."""
+        gate.set_exam(whose(request, body.learner), body.day)
+        return {"exam": body.day.isoformat() if body.day else None}
 
     @router.get("/api/study/packs")
     def packs() -> list[dict[str, Any]]:
@@ -163,28 +195,32 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
 
 def _of_logs(router: APIRouter, gate: Gate) -> None:
     @router.get("/api/study/log")
-    def log(learner: str) -> PlainTextResponse:
+    def log(request: Request, learner: str = "") -> PlainTextResponse:
         """A learner's own log, one attempt a line."""
-        return PlainTextResponse(gate.log.export(learner), media_type="application/jsonl", headers=_NO_TRACE)
+        return PlainTextResponse(
+            gate.log.export(whose(request, learner)), media_type="application/jsonl", headers=_NO_TRACE
+        )
 
     @router.post("/api/study/log")
-    async def take_in(request: Request, learner: str) -> dict[str, int]:
+    async def take_in(request: Request, learner: str = "") -> dict[str, int]:
         """Bring an exported log back."""
+        learner = whose(request, learner)
         text = (await _bounded(request, MAX_LOG_BYTES)).decode("utf-8", errors="replace")
         return {"new": await asyncio.to_thread(gate.log.take_in, learner, text)}
 
     @router.delete("/api/study/log")
-    def forget(learner: str) -> dict[str, int]:
+    def forget(request: Request, learner: str = "") -> dict[str, int]:
         """Delete everything about a learner."""
-        return {"deleted": gate.log.forget(learner)}
+        return {"deleted": gate.log.forget(whose(request, learner))}
 
     @router.get("/api/study/export.apkg")
-    def answered(learner: str) -> Response:
+    def answered(request: Request, learner: str = "") -> Response:
         """Anki cards of what this learner has answered."""
-        return Response(_package(gate, answered_items(gate, learner)), media_type="application/apkg", headers=_NO_TRACE)
+        items = answered_items(gate, whose(request, learner))
+        return Response(_package(gate, items), media_type="application/apkg", headers=_NO_TRACE)
 
 
-def _of_teachers(router: APIRouter, gate: Gate, settings: Settings) -> None:
+def _of_teachers(router: APIRouter, gate: Gate, assistant: Assistant, settings: Settings) -> None:
     def allowed(request: Request) -> None:
         given = request.headers.get("x-teacher-key", "")
         if not hmac.compare_digest(given.encode(), gate.log.secret().encode()):
@@ -196,6 +232,15 @@ def _of_teachers(router: APIRouter, gate: Gate, settings: Settings) -> None:
         allowed(request)
         data = await _bounded(request, settings.max_upload_bytes * 10)
         return await asyncio.to_thread(take_zip, gate, data, name, title, publish)
+
+    @router.post("/api/study/packs/{pack}/blank")
+    async def ask_blank(request: Request, pack: str) -> dict[str, Any]:
+        """Ask the model every question of a pack with a black picture; the pack's certificate keeps what it scored."""
+        allowed(request)
+        items = (await asyncio.to_thread(gate.shelf.open, pack)).items
+        checked = await blank.check(assistant.model, items, settings)
+        await asyncio.to_thread(gate.shelf.add_blind, pack, checked)
+        return checked
 
     @router.get("/api/study/packs/{pack}/results.csv")
     def results(request: Request, pack: str, names: bool = False) -> PlainTextResponse:

@@ -41,7 +41,7 @@ def check(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
         chance = sum(1 / len(item.options) for item in chosen) / len(chosen)
         for name, guess in _GUESSERS.items():
             hits = [_share_right(item, guess(item, known)) for item in chosen]
-            found[name] = _result(sum(hits) / len(hits), chance, len(hits))
+            found[name] = result(sum(hits) / len(hits), chance, len(hits))
     clicked: dict[str, list[Item]] = {}
     for item in items:
         if item.kind == "place":
@@ -50,16 +50,17 @@ def check(items: Sequence[Item]) -> dict[str, dict[str, Any]]:
         scores = [(*blind_click(tuple(item.gold.boxes for item in group)), len(group)) for group in clicked.values()]
         total = sum(number for *_, number in scores)
         score = sum(hit * number for hit, _, number in scores) / total
-        found["best fixed click"] = _result(score, sum(chance * number for _, chance, number in scores) / total, total)
+        found["best fixed click"] = result(score, sum(chance * number for _, chance, number in scores) / total, total)
     return found
 
 
 def fails(checked: dict[str, dict[str, Any]]) -> list[str]:
     """Guessers that beat chance by more than the margin."""
-    return [name for name, result in checked.items() if result["score"] > result["chance"] + MARGIN]
+    return [name for name, one in checked.items() if one["score"] > one["chance"] + MARGIN]
 
 
-def _result(score: float, chance: float, number: int) -> dict[str, Any]:
+def result(score: float, chance: float, number: int) -> dict[str, Any]:
+    """A guesser's line; it passes within the margin over chance."""
     return {"score": round(score, 4), "chance": round(chance, 4), "n": number, "passes": score <= chance + MARGIN}
 
 

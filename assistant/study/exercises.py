@@ -3,13 +3,13 @@
 import hashlib
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 from PIL import Image, ImageDraw, ImageFont
 
-from assistant.study import schedule
+from assistant.study import features, schedule
 from assistant.study.items import Attempt, Gold, Item, Mode, Skill
 from assistant.study.packs import Shelf
 
@@ -20,21 +20,27 @@ NOTHING: dict[Mode, str] = {
     "judge": "No pack has the model's answers yet. Collect them: medvint study readings PACK",
 }
 SAME_SHARE = 1 / 3
+PAIRS, PAIR = 4, "pair/"
 ACCEPT, REJECT = "Accept", "Reject"
 BOTH = "Both"
 GAP_PX, LETTER_PX = 8, 24
 
 
 def choose(
-    mode: Mode, items: Sequence[Item], attempts: Sequence[Attempt], now: datetime, draw: random.Random
+    mode: Mode,
+    items: Sequence[Item],
+    attempts: Sequence[Attempt],
+    now: datetime,
+    draw: random.Random,
+    exam: date | None = None,
 ) -> Item | None:
     """The next item of an exercise; None where there is none."""
     plain = [item for item in items if not item.model_answer]
     if mode == "judge":
         return _judge([item for item in items if item.model_answer], attempts, draw)
     if mode == "look-alikes":
-        return _pair(plain, attempts, draw)
-    return schedule.choose(plain, attempts, now, draw)
+        return _single_after_pairs(plain, attempts, now, draw, exam) or _pair(plain, attempts, draw)
+    return schedule.choose(plain, attempts, now, draw, schedule.replay(attempts, exam))
 
 
 def _judge(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Random) -> Item | None:
@@ -49,6 +55,19 @@ def _judge(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Rand
             times[attempt.item_id] = times.get(attempt.item_id, 0) + 1
     fewest = min(times.get(item.item_id, 0) for item in chosen)
     return draw.choice([item for item in chosen if times.get(item.item_id, 0) == fewest])
+
+
+def _single_after_pairs(
+    items: Sequence[Item], attempts: Sequence[Attempt], now: datetime, draw: random.Random, exam: date | None
+) -> Item | None:
+    """After four pairs a picture alone, unseen, of what they were about: that one the scheduler counts."""
+    own = [attempt for attempt in attempts if attempt.mode == "look-alikes"][-PAIRS:]
+    if len(own) < PAIRS or any(schedule.is_practice(attempt) for attempt in own):
+        return None
+    skills = {attempt.skill_id.removeprefix(PAIR) for attempt in own}
+    seen = {case for attempt in attempts for case in attempt.case.split("+")}
+    new = [item for item in items if item.skill.skill_id in skills and item.case not in seen and item.kind != "place"]
+    return schedule.choose(new, attempts, now, draw, schedule.replay(attempts, exam))
 
 
 def _pair(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Random) -> Item | None:
@@ -66,23 +85,38 @@ def _pair(items: Sequence[Item], attempts: Sequence[Attempt], draw: random.Rando
     of_missed = [name for name, keys in groups.items() if any(one[0].skill.skill_id in missed for one in keys.values())]
     keys = groups[draw.choice(sorted(of_missed or groups))]
     many = sorted(key for key, found in keys.items() if len(found) > 1)
-    first = draw.choice(many)
+    pair = _confused(keys, many, attempts)
+    first, other = draw.sample(pair, 2) if pair else draw.sample(many, 2)
     shown = draw.sample(keys[first], 2)
     same = draw.random() < SAME_SHARE
     if not same:
-        other = draw.choice([key for key in many if key != first])
         different = [item for item in keys[other] if item.case != shown[0].case]
         shown = [shown[0], draw.choice(different or keys[other])]
         draw.shuffle(shown)
     answer = BOTH if same else "AB"[[item.gold.answer for item in shown].index(first)]
-    return _paired(shown, first, answer)
+    used = {item.gold.answer for item in shown}
+    others = [keys[key][0] for key in sorted(keys) if key not in used]
+    return _paired(shown, first, answer, features.checklist(shown, others, draw))
 
 
-def _paired(shown: Sequence[Item], concept: str, answer: str) -> Item:
+def _confused(keys: Mapping[str, Sequence[Item]], many: Sequence[str], attempts: Sequence[Attempt]) -> list[str]:
+    """Two keys of which the learner has lately said one for the other; [] for none."""
+    items = {item.item_id for found in keys.values() for item in found}
+    for attempt in reversed(attempts[-40:]):
+        said = attempt.commitment.answer
+        if attempt.item_id in items and attempt.verdict.outcome == "wrong" and {said, attempt.key} <= set(many):
+            return [attempt.key, said]
+    return []
+
+
+def _paired(
+    shown: Sequence[Item], concept: str, answer: str, reasons: tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+) -> Item:
     one, other = shown
+    listed, tells = reasons
     name = hashlib.sha256(f"{one.item_id}|{other.item_id}|{concept}".encode()).hexdigest()[:16]
     told = " ".join(f"{letter} shows: {item.gold.answer}." for letter, item in zip("AB", shown, strict=True))
-    skill = Skill(f"pair/{one.skill.skill_id}", one.skill.modality, one.skill.region, one.skill.concept)
+    skill = Skill(f"{PAIR}{one.skill.skill_id}", one.skill.modality, one.skill.region, one.skill.concept)
     why = " ".join(item.explanation for item in shown if item.explanation)
     return replace(
         one,
@@ -92,8 +126,9 @@ def _paired(shown: Sequence[Item], concept: str, answer: str) -> Item:
         images=(one.images[0], other.images[0]),
         case=f"{one.case}+{other.case}",
         stem=f"{one.stem} Which picture has the answer “{concept}”: A, B, or both?",
-        gold=Gold(answer),
+        gold=Gold(answer, tells=tells),
         options=("A", "B", BOTH),
+        checklist=listed,
         vocabulary="",
         explanation=f"{told} {why}".strip(),
     )

@@ -117,7 +117,8 @@ def table(attempts: Iterable[Attempt], *, with_names: bool = True) -> str:
     for one in attempts:
         learner = one.learner if with_names else numbers.setdefault(one.learner, f"learner {len(numbers) + 1}")
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.committed_at))
-        said = one.commitment.answer or (str(one.commitment.point) if one.commitment.point else "")
+        place = one.commitment.box or one.commitment.point
+        said = one.commitment.answer or (str(place) if place else "")
         row = (
             learner, one.attempt_id, at, one.pack, one.version, one.item_id, one.skill_id, one.mode, said, one.key,
             one.commitment.certainty, one.verdict.outcome, " ".join(one.verdict.failed), one.verdict.marks,

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from assistant.study import exercises, hints, marking, schedule, trial
@@ -72,7 +72,7 @@ class Gate:
             plain = [item for item in items if not item.model_answer]
             chosen = trial.choose(plain, attempts, now, learner, self.log.secret())
         else:
-            chosen = exercises.choose(mode, items, attempts, now, draw)
+            chosen = exercises.choose(mode, items, attempts, now, draw, self.log.exam(learner))
         if chosen is None:
             raise NothingToStudyError(exercises.NOTHING[mode])
         return self._public(self.log.serve(learner, mode, chosen))
@@ -115,6 +115,8 @@ class Gate:
             AlreadyCommittedError: another answer was committed before.
         """
         served = self._own(learner, commitment.attempt_id)
+        # In whatever order they were ticked, they are one answer.
+        commitment = replace(commitment, ticks=tuple(sorted(set(commitment.ticks))))
         _check(served.item, commitment)
         item = self._as_accepted(served.item)
         given = len(self.log.hints(served.attempt_id))
@@ -152,6 +154,16 @@ class Gate:
         if self._is_test(attempt):
             raise NotCommittedError(trial.NOTED)
         return served.item
+
+    def set_exam(self, learner: str, day: date | None) -> None:
+        """Set the day until which every skill is to be known, or none.
+
+        Raises AnswerError for a day that is not to come.
+        """
+        _check_learner(learner)
+        if day and day <= datetime.fromtimestamp(self._clock(), UTC).date():
+            raise AnswerError("The exam has to be on a day to come.")
+        self.log.set_exam(learner, day)
 
     def report_mistake(self, learner: str, attempt_id: str, words: str) -> None:
         """Tell the teacher that an item is wrong; several such reports stop it."""
@@ -192,6 +204,7 @@ class Gate:
             image=f"/study/image/{served.attempt_id}.png",
             alt=f"Image for question {served.number}",
             options=narrowed or (() if is_open_text else _ordered(item.options, served.attempt_id)),
+            checklist=_ordered(item.checklist, served.attempt_id),
             suggestions=names(item.vocabulary) if is_open_text else (),
             hints=tuple(hint.words for hint in given),
             hints_remaining=len(self._ladder(served)) - len(given),
@@ -209,8 +222,9 @@ class Gate:
         past = self.log.attempts(attempt.learner)
         at = next(at for at in reversed(range(len(past))) if past[at].attempt_id == attempt.attempt_id)
         # Of the other skills nothing is told here.
-        cards = schedule.replay(one for one in past[: at + 1] if one.skill_id == attempt.skill_id)
-        card = cards.get(attempt.skill_id) if attempt.mode == "practise" else None
+        own = (one for one in past[: at + 1] if one.skill_id == attempt.skill_id)
+        cards = schedule.replay(own, self.log.exam(attempt.learner)) if schedule.is_practice(attempt) else {}
+        card = cards.get(attempt.skill_id)
         confident = attempt.verdict.outcome == "wrong" and commitment.certainty == 3 and not commitment.gave_up
         return Reveal(
             attempt_id=attempt.attempt_id,
@@ -220,11 +234,13 @@ class Gate:
             said="" if commitment.gave_up else commitment.answer,
             boxes=item.gold.boxes,
             point=commitment.point,
+            box=commitment.box,
             explanation=item.explanation,
             source=item.source,
             licence=item.licence,
+            checklist=marking.ticked(item, commitment),
             next_due=card.due.date().isoformat() if card else "",
-            comes_back_today=confident and attempt.mode == "practise",
+            comes_back_today=confident and schedule.is_practice(attempt),
             image=f"/study/image/{attempt.attempt_id}.png",
             stem=item.stem,
         )
@@ -252,8 +268,14 @@ def _check(item: Item, commitment: Commitment) -> None:
     if commitment.gave_up:
         return
     if item.kind == "place":
-        if commitment.point is None or not all(0 <= value <= 1 for value in commitment.point):
-            raise AnswerError("Click on the image first.")
+        if commitment.box:
+            x, y, wide, high = commitment.box
+            if min(x, y) < 0 or min(wide, high) <= 0 or max(x + wide, y + high) > 1.0001:
+                raise AnswerError("Draw the box inside the image.")
+        elif commitment.point is None or not all(0 <= value <= 1 for value in commitment.point):
+            raise AnswerError("Click on the image first, or draw a box.")
+    elif not set(commitment.ticks) <= set(item.checklist):
+        raise AnswerError("This is none of the features to tick.")
     elif not commitment.answer.strip():
         raise AnswerError("Give an answer first, or give up.")
     elif item.kind == "option" and commitment.answer not in item.options:

@@ -22,6 +22,8 @@ WORDS_FILE = Path(__file__).parent / "words.json"
 # A box is grown by this share of its sides, and to at least this share of the image, before a click is judged.
 GROWN, LEAST_SIDE = 0.25, 0.06
 SHORTEST_TYPO = 5
+FITS = 0.4
+"""A drawn box fits where its intersection with the key's is this share of their union, as in RadGame."""
 # Said beside the key, these deny nothing of it.
 MAY_BE_ADDED = frozenset({"side", "level"})
 
@@ -68,6 +70,24 @@ def grade_point(boxes: Sequence[Box], point: Point) -> Graded:
         if abs(point[0] - x - width / 2) <= grown_w / 2 and abs(point[1] - y - height / 2) <= grown_h / 2:
             return RIGHT
     return Graded("wrong", ("place",))
+
+
+def grade_box(boxes: Sequence[Box], drawn: Box) -> Graded:
+    """A drawn box is right where it fits one of the boxes; "size" failed where only its middle is in the place."""
+    best = max((overlap(box, drawn) for box in boxes), default=0.0)
+    if best > FITS:
+        return RIGHT
+    middle = (drawn[0] + drawn[2] / 2, drawn[1] + drawn[3] / 2)
+    there = grade_point(boxes, middle).outcome == "right"
+    return Graded("wrong", ("size" if there else "place",), f"Your box and the key's overlap by {best:.0%}.")
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    both = max(wide, 0.0) * max(high, 0.0)
+    return both / (one[2] * one[3] + other[2] * other[3] - both)
 
 
 def mentions(gold: Gold, text: str) -> bool:

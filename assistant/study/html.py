@@ -38,7 +38,7 @@ def _picture(attempt_id: str, alt: str, kind: str = "", over: str = "") -> str:
         f'<figure class="study-picture" data-kind="{kind}"{focus}><div class="frame"><div class="canvas">'
         f'<img src="image/{escape(attempt_id)}.png" alt="{escape(alt)}" draggable="false">'
         f'<svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">{over}</svg>'
-        f'<span class="cross" hidden></span></div></div>{_PICTURE_TOOLS}</figure>'
+        f'<span class="cross" hidden></span><span class="drawn" hidden></span></div></div>{_PICTURE_TOOLS}</figure>'
     )
 
 
@@ -46,7 +46,7 @@ def revealed(reveal: Reveal) -> str:
     """The verdict in words first, then the picture with both marks, then why."""
     verdict = reveal.verdict
     boxes = "".join(_box(box) for box in reveal.boxes)
-    mark = _dot(*reveal.point) if reveal.point else ""
+    mark = _box(reveal.box, "own") if reveal.box else _dot(*reveal.point) if reveal.point else ""
     alt = "The image with the place of the key and your mark"
     marks = "" if verdict.outcome == "not graded" else f"C{reveal.certainty}, {verdict.marks:+d}"
     key = f'<p class="key">The answer: <b>{escape(reveal.key)}</b></p>' if reveal.key else ""
@@ -63,15 +63,28 @@ def revealed(reveal: Reveal) -> str:
         f'<p class="verdict-line"><span aria-hidden="true">{_SIGNS[verdict.outcome]}</span> {escape(verdict.words)} '
         f'<span class="marks">{marks}</span></p>{note}'
         f'<p class="stem">{escape(reveal.stem)}</p>{_picture(reveal.attempt_id, alt, over=boxes + mark)}'
-        f"{key}<p>{why}</p>"
+        f"{key}{_ticked(reveal)}<p>{why}</p>"
         f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
         f"{' · ' + after if after else ''}</p></article>"
     )
 
 
-def _box(box: Box) -> str:
+def _ticked(reveal: Reveal) -> str:
+    """A pair's features: which picture shows each, and whether that was seen."""
+    if not reveal.checklist:
+        return ""
+    lines = "".join(
+        f'<li class="{"agrees" if is_right else "contradicts"}"><b>{_SIGNS["right" if is_right else "wrong"]}</b> '
+        f"{escape(one.feature)}: {texts.SHOWN_BY[one.picture]}"
+        f"{'' if is_right else f' ({texts.TICKED[one.ticked]})'}</li>"
+        for one, is_right in ((one, bool(one.picture) == one.ticked) for one in reveal.checklist)
+    )
+    return f'<div class="model-reading"><p class="small">{texts.TICKS}</p><ul>{lines}</ul></div>'
+
+
+def _box(box: Box, whose: str = "gold") -> str:
     x, y, wide, high = (100 * value for value in box)
-    return f'<rect class="gold" x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}"/>'
+    return f'<rect class="{whose}" x="{x:.2f}" y="{y:.2f}" width="{wide:.2f}" height="{high:.2f}"/>'
 
 
 def _dot(x: float, y: float) -> str:
@@ -117,12 +130,13 @@ def progress(told: dict[str, Any]) -> str:
         f"<td>{_percent(point['right'], point['n'])}</td></tr>"
         for point in told["certainty"]["points"]
     )
+    exam = f"<th>{escape(texts.AT_EXAM.format(told['exam']))}</th>" if told["exam"] else ""
     found = told["detection"]
     promise = told["promise"]
     judged = told["judge"]
     skills = "".join(
         f"<tr><td>{escape(row['skill'])}</td><td>{row['seen']}</td><td>{_first(row['right_at_first_sight'])}</td>"
-        f"<td>{row['interval_days']} d</td><td>{row['due']}</td></tr>"
+        f"<td>{row['interval_days']} d</td><td>{row['due']}</td>{_at_exam(row['recall_at_exam'])}</tr>"
         for row in told["skills"]
     )
     return (
@@ -134,10 +148,21 @@ def progress(told: dict[str, Any]) -> str:
         f"recall that came: {_share(promise['observed'])} (of {promise['n']} reviews)</p>"
         f"<h2>Judging the model</h2><p>wrong answers rejected: {_share(judged['hits'])}; right answers rejected: "
         f"{_share(judged['false_alarms'])}</p>"
+        f"<h2>Telling look-alikes apart</h2><p>{_reasons(told['reasons'])}</p>"
         f"<h2>Skills</h2><table><tr><th>skill</th><th>seen</th><th>right at first sight</th>"
-        f"<th>interval</th><th>due</th></tr>"
+        f"<th>interval</th><th>due</th>{exam}</tr>"
         f"{skills}</table>"
     )
+
+
+def _reasons(reasons: dict[str, int]) -> str:
+    if not reasons["pairs"]:
+        return texts.TOO_FEW
+    return texts.REASONS.format(**reasons)
+
+
+def _at_exam(recall: float | None) -> str:
+    return "" if recall is None else f"<td>{100 * recall:.0f} %</td>"
 
 
 def _first(counts: dict[str, int] | None) -> str:

@@ -49,6 +49,10 @@ class Gold:
     boxes: tuple[Box, ...] = ()
     facts: tuple[str, ...] = ()
     """What is true of this image beside the key, for look-alikes and for what the model says: "right lung"."""
+    features: tuple[str, ...] = ()
+    """What this picture shows and its look-alikes do not, as a teacher wrote it."""
+    tells: tuple[tuple[str, str], ...] = ()
+    """Of a pair: features that one picture shows alone, each with its letter."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class Item:
     explanation: str = ""
     source: str = ""
     licence: str = ""
+    checklist: tuple[str, ...] = ()
+    """Of a pair: features to tick."""
     model_answer: str = ""
     """What the model said, for "Judge the model"; it is part of the stem there."""
 
@@ -92,6 +98,7 @@ class PublicItem:
     options: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     """The whole vocabulary of the class, so that the list tells nothing."""
+    checklist: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
     hints_remaining: int = 0
     can_have_options: bool = False
@@ -102,13 +109,25 @@ class PublicItem:
 
 @dataclass(frozen=True)
 class Commitment:
-    """An answer and how sure: `answer` is an option or free text, `point` a place, or both None and "" to give up."""
+    """An answer and how sure: `answer` is an option or free text, `point` or `box` a place; none of them to give up."""
 
     attempt_id: str
     answer: str = ""
     certainty: int = 1
     point: Point | None = None
     gave_up: bool = False
+    box: Box | None = None
+    ticks: tuple[str, ...] = ()
+    """Of a pair: what one picture shows and the other does not."""
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """How the ticks of a pair were: of `told` features that tell the two apart `found`, and `wrong` ticks beside."""
+
+    told: int
+    found: int
+    wrong: int
 
 
 @dataclass(frozen=True)
@@ -120,6 +139,16 @@ class Verdict:
     marks: int = 0
     failed: tuple[str, ...] = ()
     note: str = ""
+    reasons: Reasons | None = None
+
+
+@dataclass(frozen=True)
+class Ticked:
+    """A feature of a pair's checklist: the picture that shows it alone, "" for none, and whether it was ticked."""
+
+    feature: str
+    picture: str
+    ticked: bool
 
 
 @dataclass(frozen=True)
@@ -161,9 +190,11 @@ class Reveal:
     said: str
     boxes: tuple[Box, ...] = ()
     point: Point | None = None
+    box: Box | None = None
     explanation: str = ""
     source: str = ""
     licence: str = ""
+    checklist: tuple[Ticked, ...] = ()
     next_due: str = ""
     comes_back_today: bool = False
     image: str = ""

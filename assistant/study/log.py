@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from assistant.study.errors import AlreadyCommittedError, LogError
@@ -36,6 +37,7 @@ CREATE TRIGGER IF NOT EXISTS attempts_are_never_changed BEFORE UPDATE ON attempt
 CREATE TABLE IF NOT EXISTS mistakes (item_id TEXT NOT NULL, learner TEXT NOT NULL, words TEXT NOT NULL,
   at REAL NOT NULL, PRIMARY KEY (item_id, learner));
 CREATE TABLE IF NOT EXISTS accepted (item_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (item_id, answer));
+CREATE TABLE IF NOT EXISTS exams (learner TEXT PRIMARY KEY, day TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 REPORTS_THAT_STOP = 2
@@ -199,6 +201,19 @@ class Log:
             rows = db.execute("SELECT answer FROM accepted WHERE item_id = ?", (item_id,)).fetchall()
         return tuple(row["answer"] for row in rows)
 
+    def set_exam(self, learner: str, day: date | None) -> None:
+        """The day until which a learner wants to know it all; None for no such day."""
+        with self._open() as db:
+            if day is None:
+                db.execute("DELETE FROM exams WHERE learner = ?", (learner,))
+            else:
+                db.execute("INSERT OR REPLACE INTO exams VALUES (?, ?)", (learner, day.isoformat()))
+
+    def exam(self, learner: str) -> date | None:
+        with self._open() as db:
+            row = db.execute("SELECT day FROM exams WHERE learner = ?", (learner,)).fetchone()
+        return date.fromisoformat(row["day"]) if row else None
+
     def export(self, learner: str) -> str:
         """A learner's whole log, one attempt a line."""
         return "".join(ATTEMPT.dump_json(attempt).decode() + "\n" for attempt in self.attempts(learner))
@@ -233,7 +248,7 @@ class Log:
             db.execute(
                 "DELETE FROM hints WHERE attempt_id IN (SELECT attempt_id FROM served WHERE learner = ?)", (learner,)
             )
-            for table in ("served", "mistakes"):
+            for table in ("served", "mistakes", "exams"):
                 db.execute(f"DELETE FROM {table} WHERE learner = ?", (learner,))  # noqa: S608
             return db.execute("DELETE FROM attempts WHERE learner = ?", (learner,)).rowcount
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from assistant.study.grade import Graded, grade, grade_point
-from assistant.study.items import MARKS, Commitment, Item, Verdict
+from assistant.study.grade import FITS, Graded, grade, grade_box, grade_point
+from assistant.study.items import MARKS, Commitment, Item, Reasons, Ticked, Verdict
 from assistant.study.reading import read
 
 LONGEST_ANSWER = 300
@@ -25,11 +25,27 @@ def mark(item: Item, commitment: Commitment, hints_used: int = 0) -> Verdict:
     words = "Right." if right else _wrong(item, commitment.answer, graded.failed)
     if right and hints_used:
         words = f"Right, with {hints_used} hint{'s' if hints_used > 1 else ''}."
-    return Verdict(graded.outcome, words, MARKS[commitment.certainty, right], graded.failed, graded.note)
+    marks, reasons = MARKS[commitment.certainty, right], _reasons(item, commitment)
+    return Verdict(graded.outcome, words, marks, graded.failed, graded.note, reasons)
+
+
+def ticked(item: Item, commitment: Commitment) -> tuple[Ticked, ...]:
+    """Each feature of a pair's checklist as it is and as it was ticked."""
+    tells = dict(item.gold.tells)
+    return tuple(Ticked(one, tells.get(one, ""), one in commitment.ticks) for one in item.checklist)
+
+
+def _reasons(item: Item, commitment: Commitment) -> Reasons | None:
+    if not item.checklist:
+        return None
+    hits = [bool(one.picture) for one in ticked(item, commitment) if one.ticked]
+    return Reasons(len(item.gold.tells), sum(hits), len(hits) - sum(hits))
 
 
 def _graded(item: Item, commitment: Commitment) -> Graded:
     if item.kind == "place":
+        if commitment.box:
+            return grade_box(item.gold.boxes, commitment.box)
         return grade_point(item.gold.boxes, commitment.point or (-1.0, -1.0))
     if item.kind == "option" or commitment.answer in item.options:
         right = commitment.answer == item.gold.answer
@@ -44,6 +60,8 @@ def _slots(item: Item, answer: str) -> Graded:
 
 
 def _wrong(item: Item, answer: str, failed: Sequence[str]) -> str:
+    if "size" in failed:
+        return f"Right place, but the box does not fit: it has to overlap the key's by more than {FITS:.0%}."
     if item.kind == "place":
         return "Not there: the box shows where it is."
     slots = [slot for slot in failed if slot != "finding"]

@@ -147,7 +147,15 @@ class Shelf:
         folder = self.folder / name
         if not _NAME.fullmatch(name) or not (folder / "pack.json").is_file():
             raise PackError(f"There is no pack {name!r}. There are: {', '.join(self.names()) or 'none'}.")
-        return _read(folder, (folder / "items.jsonl").stat().st_mtime_ns)
+        return _read(folder, *((folder / name).stat().st_mtime_ns for name in ("items.jsonl", "report.json")))
+
+    def add_blind(self, name: str, checked: dict[str, dict[str, Any]]) -> None:
+        """Add to a pack's certificate what another guesser scored; in place at once or not at all."""
+        found = self.open(name).report
+        told = {**found, "blind": {**found.get("blind", {}), **checked}}
+        partial = self.folder / name / "report.json.partial"
+        partial.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        partial.replace(self.folder / name / "report.json")
 
     def all(self) -> list[Shelved]:
         return [self.open(name) for name in self.names()]
@@ -168,7 +176,7 @@ class Shelf:
 
 
 @lru_cache(maxsize=32)
-def _read(folder: Path, _changed: int) -> Shelved:
+def _read(folder: Path, *_changed: int) -> Shelved:
     try:
         pack = PACK.validate_json((folder / "pack.json").read_bytes())
         lines = (folder / "items.jsonl").read_text(encoding="utf-8").splitlines()

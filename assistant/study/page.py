@@ -44,7 +44,7 @@ def build_study_screen(gate: Gate, assistant: Assistant, settings: Settings) -> 
             with gr.Tab(texts.TABS["own"], render_children=True):
                 _own_image(session, quiet)
             with gr.Tab(texts.TABS["progress"], render_children=True) as tab:
-                _progress(session, learner, tab, quiet)
+                _progress(session, learner, tab, settings, quiet)
             with gr.Tab(texts.TABS["teacher"], render_children=True):
                 _teacher(session, quiet)
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
@@ -77,6 +77,9 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
                 visible=False,
                 elem_id=f"{name}-answer",
             )
+            ticks = gr.CheckboxGroup(
+                [], label=texts.TICKS, info=texts.TICKS_INFO, visible=False, elem_id=f"{name}-ticks"
+            )
             certainty = gr.Radio(
                 texts.CERTAINTY_CHOICES, value=None, label=texts.SURE, visible=False, elem_id=f"{name}-certainty"
             )
@@ -93,7 +96,7 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
                     wrong = gr.Textbox(label=texts.MISTAKE_LABEL, max_length=2000)
                     tell = gr.Button(texts.MISTAKE, size="sm")
             said = gr.HTML("", elem_id=f"{name}-said")
-    shown = [attempt, question, option, text, certainty, buttons, reveal, after, said]
+    shown = [attempt, question, option, text, certainty, buttons, reveal, after, said, ticks]
     of_mode = gr.State(mode)
     chosen = packs if packs is not None else gr.State([])
     for button in (start, on):
@@ -102,12 +105,12 @@ def _exercise(session: StudySession, mode: Mode, learner: Any, intro: Any, packs
     for part in (lead, intro):
         if part is not None:
             start.click(lambda: gr.update(visible=False), None, part, queue=False, **quiet)
-    commit.click(session.commit, [learner, attempt, point, option, text, certainty], shown, js=POINT, **quiet).then(
-        None, None, None, js=TO_REVEAL, **quiet
-    )
+    commit.click(
+        session.commit, [learner, attempt, point, option, text, certainty, ticks], shown, js=POINT, **quiet
+    ).then(None, None, None, js=TO_REVEAL, **quiet)
     hint.click(session.hint, [learner, attempt], shown, **quiet)
     give_up.click(session.give_up, [learner, attempt], shown, **quiet)
-    reading.click(session.read_on, [learner, attempt], said, **quiet)
+    reading.click(session.read_on, [learner, attempt, gr.State("")], said, **quiet)
     asked.submit(session.read_on, [learner, attempt, asked], said, **quiet)
     tell.click(session.mistake, [learner, attempt, wrong], said, **quiet)
     return start
@@ -144,15 +147,21 @@ def _uploaded(payload: ImageData | None) -> str | None:
     return payload.path if payload else None
 
 
-def _progress(session: StudySession, learner: Any, tab: Any, quiet: dict[str, Any]) -> None:
+def _progress(session: StudySession, learner: Any, tab: Any, settings: Settings, quiet: dict[str, Any]) -> None:
     shown = gr.HTML("", elem_id="study-progress")
-    gr.HTML(f"<p class=small>{texts.LOG_NOTE}</p>")
+    gr.HTML(f"<p class=small>{texts.LOG_OF_PERSON if settings.users_file else texts.LOG_OF_BROWSER}</p>")
     with gr.Row():
         log = gr.DownloadButton(texts.LOG_DOWNLOAD, size="sm")
         back = gr.UploadButton(texts.LOG_UPLOAD, file_types=[".jsonl"], size="sm")
         anki = gr.DownloadButton(texts.ANKI, size="sm")
         delete = gr.Button(texts.LOG_DELETE, variant="stop", size="sm")
-    told = gr.HTML("")
+    with gr.Row(equal_height=True):
+        day = gr.Textbox(label=texts.EXAM, info=texts.EXAM_INFO, max_length=10, elem_id="study-exam", scale=2)
+        plan = gr.Button(texts.EXAM_SAVE, size="sm", elem_id="study-exam-save", min_width=120)
+    told = gr.HTML("", elem_id="study-told")
+    plan.click(session.set_exam, [learner, day], [told, shown], **quiet)
+    day.submit(session.set_exam, [learner, day], [told, shown], **quiet)
+    tab.select(session.exam, learner, day, **quiet)
     tab.select(session.progress, learner, shown, **quiet)
     tab.select(session.log_file, learner, log, **quiet)
     tab.select(session.anki_file, learner, anki, **quiet)
@@ -171,11 +180,13 @@ def _teacher(session: StudySession, quiet: dict[str, Any]) -> None:
     with gr.Row():
         archive = gr.UploadButton(texts.ZIP, file_types=[".zip"], size="sm", elem_id="teacher-zip")
         publish = gr.Button(texts.PUBLISH, variant="primary", size="sm", visible=False, elem_id="teacher-publish")
+        blank = gr.Button(texts.BLANK, size="sm", visible=False, elem_id="teacher-blank")
         results = gr.Button(texts.RESULTS, size="sm", elem_id="teacher-results")
         export = gr.Button(texts.EXPORT, size="sm", elem_id="teacher-export")
     rows = gr.HTML("", elem_id="teacher-rows")
     files = gr.File(label=texts.EXPORT, interactive=False, visible=False)
-    archive.upload(session.look_at, [key, archive, name], [rows, found, publish], **quiet)
+    archive.upload(session.look_at, [key, archive, name], [rows, found, publish, blank], **quiet)
+    blank.click(session.ask_blank, [key, found], [rows, found], **quiet)
     publish.click(session.publish, [key, found], rows, **quiet)
     results.click(session.results, [key, name], rows, **quiet)
     export.click(session.files, [key, name], [rows, files], **quiet)

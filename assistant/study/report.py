@@ -6,8 +6,10 @@ progress(attempts, items, now)["certainty"]["words"]       # "at more than 80 % 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
+
+from fsrs import Card
 
 from assistant.study import exercises, schedule
 from assistant.study.items import CERTAINTIES, Attempt, Item
@@ -18,18 +20,20 @@ TOO_FEW_WORDS = "too few to tell"
 MEANT = {1: 0.5, 2: 0.735, 3: 0.9}
 
 
-def home(attempts: Sequence[Attempt], items: Sequence[Item], now: datetime) -> dict[str, Any]:
+def home(attempts: Sequence[Attempt], items: Sequence[Item], now: datetime, exam: date | None = None) -> dict[str, Any]:
     """Three numbers for the first screen: skills due today, new ones, and the certainty's bias in words."""
-    cards = schedule.replay(attempts)
+    cards = schedule.replay(attempts, exam)
     skills = {item.skill.skill_id for item in items if not item.model_answer}
     due = [skill for skill in schedule.due_today(cards, now) if skill in skills]
     return {"due": len(due), "new": len(skills - set(cards)), "bias": _bias(attempts)["words"]}
 
 
-def progress(attempts: Sequence[Attempt], items: Sequence[Item], now: datetime) -> dict[str, Any]:
+def progress(
+    attempts: Sequence[Attempt], items: Sequence[Item], now: datetime, exam: date | None = None
+) -> dict[str, Any]:
     """Everything on the screen "Progress", as plain data."""
-    cards = schedule.replay(attempts)
-    practised = [attempt for attempt in attempts if attempt.mode == "practise"]
+    cards = schedule.replay(attempts, exam)
+    practised = [attempt for attempt in attempts if schedule.is_practice(attempt)]
     shares = first_sights(practised)
     rows = []
     for skill, card in sorted(cards.items(), key=lambda pair: pair[1].due):
@@ -42,10 +46,12 @@ def progress(attempts: Sequence[Attempt], items: Sequence[Item], now: datetime) 
                 "right_at_first_sight": shares.get(skill),
                 "interval_days": days,
                 "due": card.due.date().isoformat(),
+                "recall_at_exam": _recall(card, exam, now),
             }
         )
     return {
-        **home(attempts, items, now),
+        "exam": exam.isoformat() if exam else None,
+        **home(attempts, items, now, exam),
         "answers": len(attempts),
         "marks": sum(attempt.verdict.marks for attempt in attempts),
         "skills": rows,
@@ -53,8 +59,16 @@ def progress(attempts: Sequence[Attempt], items: Sequence[Item], now: datetime) 
         "detection": detection(practised),
         "promise": promise(practised),
         "judge": judging(attempts),
+        "reasons": reasons(attempts),
         "not_graded": sum(attempt.verdict.outcome == "not graded" for attempt in attempts),
     }
+
+
+def _recall(card: Card, exam: date | None, now: datetime) -> float | None:
+    """What FSRS predicts for the day of the exam if nothing is reviewed until then; None without a day to come."""
+    if exam is None or exam < now.date():
+        return None
+    return round(schedule.predicted_recall(card, schedule.at_noon(exam)), 2)
 
 
 def first_sights(attempts: Iterable[Attempt]) -> dict[str, dict[str, int]]:
@@ -142,6 +156,17 @@ def judging(attempts: Iterable[Attempt]) -> dict[str, Any]:
         "hits": _share(wrong, lambda one: one.verdict.outcome == "right"),
         "false_alarms": _share(right, lambda one: one.verdict.outcome == "wrong"),
         "n": [len(wrong), len(right)],
+    }
+
+
+def reasons(attempts: Iterable[Attempt]) -> dict[str, int]:
+    """Of the pairs with a checklist: features that tell the two apart, those found, and ticks that were wrong."""
+    own = [one.verdict.reasons for one in attempts if one.verdict.reasons]
+    return {
+        "pairs": len(own),
+        "told": sum(one.told for one in own),
+        "found": sum(one.found for one in own),
+        "wrong": sum(one.wrong for one in own),
     }
 
 

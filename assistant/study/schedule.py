@@ -8,7 +8,7 @@ An image is new at every repetition as long as there is one; skills are interlea
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 
 from fsrs import Card, Rating, Scheduler
@@ -16,6 +16,7 @@ from fsrs import Card, Rating, Scheduler
 from assistant.study.items import Attempt, Item
 
 RETENTION = 0.9
+LONGEST_DAYS = 365
 OTHERS_BETWEEN = 2
 NEGATIVE_SHARE = 1 / 3
 LOOK_ALIKE_WITHIN = 5
@@ -32,34 +33,49 @@ def rating(attempt: Attempt) -> Rating | None:
     return Rating.Hard if attempt.commitment.certainty == 1 or attempt.hints_used else Rating.Good
 
 
-@lru_cache(maxsize=8)
-def scheduler(longest_days: int = 365) -> Scheduler:
+@lru_cache(maxsize=1)
+def scheduler() -> Scheduler:
     """Without steps within a day and without chance, so that a log always gives the same cards."""
     return Scheduler(
         desired_retention=RETENTION,
         learning_steps=(),
         relearning_steps=(),
-        maximum_interval=longest_days,
+        maximum_interval=LONGEST_DAYS,
         enable_fuzzing=False,
     )
 
 
-def replay(attempts: Iterable[Attempt], longest_days: int = 365) -> dict[str, Card]:
-    """Cards by skill. Only practice counts: a pair or the model's answer is another task."""
+def replay(attempts: Iterable[Attempt], exam: date | None = None) -> dict[str, Card]:
+    """Cards by skill; with the day of an exam, each is due once more by the day before it."""
     cards: dict[str, Card] = {}
     for attempt in attempts:
-        advance(cards, attempt, longest_days)
+        advance(cards, attempt)
+    if exam:
+        eve = at_noon(exam) - timedelta(days=1)
+        for card in cards.values():
+            if card.last_review and card.last_review < eve:
+                card.due = min(card.due, eve)
     return cards
 
 
-def advance(cards: dict[str, Card], attempt: Attempt, longest_days: int = 365) -> None:
+def at_noon(day: date) -> datetime:
+    """The moment of a day that is nearest to all of its hours."""
+    return datetime.combine(day, time(12), UTC)
+
+
+def is_practice(attempt: Attempt) -> bool:
+    """Whether it tells of a skill: a pair, the model's answer or a trial is another task."""
+    return attempt.mode == "practise" or (attempt.mode == "look-alikes" and "+" not in attempt.case)
+
+
+def advance(cards: dict[str, Card], attempt: Attempt) -> None:
     """One step of a replay."""
     rated = rating(attempt)
-    if attempt.mode != "practise" or rated is None:
+    if not is_practice(attempt) or rated is None:
         return
     at = datetime.fromtimestamp(attempt.committed_at, UTC)
     card = cards.get(attempt.skill_id) or Card(card_id=len(cards) + 1, due=at)
-    cards[attempt.skill_id], _ = scheduler(longest_days).review_card(card, rated, at)
+    cards[attempt.skill_id], _ = scheduler().review_card(card, rated, at)
 
 
 def predicted_recall(card: Card, at: datetime) -> float:

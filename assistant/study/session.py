@@ -9,16 +9,18 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from assistant.chat import Assistant, QuestionError
+from assistant.history import owner_of
 from assistant.model import ModelError
 from assistant.settings import Settings
-from assistant.study import export, gaps, html, report, teacher, texts
+from assistant.study import blank, export, gaps, html, report, teacher, texts
 from assistant.study.api import answered_items, model_turns
 from assistant.study.errors import StudyError
 from assistant.study.gate import MODES, Gate
@@ -29,7 +31,8 @@ from assistant.upload_limits import UploadError, UploadLimits
 from assistant.upload_reader import UploadReader
 
 Shown = tuple[Any, ...]
-"""Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow."""
+"""Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow, what was said,
+features to tick."""
 
 
 class StudySession:
@@ -40,66 +43,82 @@ class StudySession:
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
         self._reader = UploadReader(self._limits)
 
-    async def arrive(self, learner: str) -> tuple[Any, ...]:
-        """A visitor comes: a learner's name for this browser, the packs, the three numbers; then they may start."""
-        learner = learner or secrets.token_urlsafe(12)
+    async def arrive(self, learner: str, request: gr.Request) -> tuple[Any, ...]:
+        """A visitor comes: their learner's name, the packs, the three numbers; then they may start."""
+        browsers = learner or secrets.token_urlsafe(12)
+        learner = _whose(browsers, request)
         await asyncio.to_thread(self._gate.stock)
         choices = [
             (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
         ]
         home = await asyncio.to_thread(self._home, learner)
-        return learner, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
+        return browsers, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
 
     def _home(self, learner: str) -> str:
-        attempts = self._gate.log.attempts(learner)
-        return html.home(report.home(attempts, self._gate.shelf.items(), datetime.now(UTC)), self._gate.shelf.all())
+        attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
+        told = report.home(attempts, self._gate.shelf.items(), datetime.now(UTC), exam)
+        return html.home(told, self._gate.shelf.all())
 
-    async def next(self, learner: str, mode: Mode, packs: list[str] | None) -> Shown:
+    async def next(self, learner: str, mode: Mode, packs: list[str] | None, request: gr.Request) -> Shown:
         """The next question, or the one that is still open."""
         try:
-            item = await asyncio.to_thread(self._gate.next, learner, mode, packs or [])
+            item = await asyncio.to_thread(self._gate.next, _whose(learner, request), mode, packs or [])
         except StudyError as error:
-            return ("", html.problem(str(error)), *[gr.update(visible=False)] * 4, "", gr.update(visible=False), "")
+            hidden = gr.update(visible=False)
+            return ("", html.problem(str(error)), *[hidden] * 4, "", hidden, "", hidden)
         return _asked(item)
 
-    async def hint(self, learner: str, attempt_id: str) -> Shown:
+    async def hint(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
         """One hint more; it stands with the question."""
+        learner = _whose(learner, request)
         try:
             await asyncio.to_thread(self._gate.hint, learner, attempt_id)
             item = await asyncio.to_thread(self._gate.open, learner, attempt_id)
         except StudyError as error:
-            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+            return _problem(str(error))
         shown = _asked(item)
-        return shown if item.options else (shown[0], shown[1], shown[2], gr.skip(), gr.skip(), *shown[5:])
+        # What was ticked already stays.
+        return (*shown[:9], gr.skip()) if item.options else (*shown[:3], gr.skip(), gr.skip(), *shown[5:9], gr.skip())
 
     async def commit(
-        self, learner: str, attempt_id: str, point: str, option: str | None, text: str | None, certainty: int | None
+        self,
+        learner: str,
+        attempt_id: str,
+        point: str,
+        option: str | None,
+        text: str | None,
+        certainty: int | None,
+        ticks: list[str] | None,
+        request: gr.Request,
     ) -> Shown:
         """An answer is committed; what it reveals."""
         if not attempt_id:
-            return (*_same(6), html.problem(texts.NO_ATTEMPT), gr.skip(), gr.skip())
+            return _problem(texts.NO_ATTEMPT)
         if certainty is None:
-            return (*_same(6), html.problem(texts.SURE_FIRST), gr.skip(), gr.skip())
+            return _problem(texts.SURE_FIRST)
         said = option or text or ""
-        return await self._committed(learner, Commitment(attempt_id, said, int(certainty), _point(point)))
+        commitment = Commitment(attempt_id, said, int(certainty), ticks=tuple(ticks or ()), **_place(point))
+        return await self._committed(_whose(learner, request), commitment)
 
-    async def give_up(self, learner: str, attempt_id: str) -> Shown:
+    async def give_up(self, learner: str, attempt_id: str, request: gr.Request) -> Shown:
         """The key without an answer; it counts as not known."""
-        return await self._committed(learner, Commitment(attempt_id, gave_up=True))
+        return await self._committed(_whose(learner, request), Commitment(attempt_id, gave_up=True))
 
     async def _committed(self, learner: str, commitment: Commitment) -> Shown:
         try:
             reveal = await asyncio.to_thread(self._gate.commit, learner, commitment)
         except StudyError as error:
-            return (*_same(6), html.problem(str(error)), gr.skip(), gr.skip())
+            return _problem(str(error))
         hidden = gr.update(visible=False)
-        return gr.skip(), "", hidden, hidden, hidden, hidden, html.revealed(reveal), gr.update(visible=True), ""
+        return gr.skip(), "", *[hidden] * 4, html.revealed(reveal), gr.update(visible=True), "", hidden
 
-    async def read_on(self, learner: str, attempt_id: str, question: str = "") -> AsyncGenerator[str, None]:
+    async def read_on(
+        self, learner: str, attempt_id: str, question: str, request: gr.Request
+    ) -> AsyncGenerator[str, None]:
         """The model's reading as it grows, or its answer to a question about the case; after the commitment only."""
         started = time.monotonic()
         try:
-            item = await asyncio.to_thread(self._gate.may_talk, learner, attempt_id)
+            item = await asyncio.to_thread(self._gate.may_talk, _whose(learner, request), attempt_id)
             yield html.told(texts.ASKING)
             async with model_turns(
                 self._gate, self._assistant, self._settings, item, attempt_id, question.strip()
@@ -110,24 +129,43 @@ class StudySession:
         except (StudyError, QuestionError, ModelError) as error:
             yield html.problem(str(error))
 
-    async def mistake(self, learner: str, attempt_id: str, words: str) -> str:
+    async def mistake(self, learner: str, attempt_id: str, words: str, request: gr.Request) -> str:
         """A question is wrong, says a learner."""
         try:
-            await asyncio.to_thread(self._gate.report_mistake, learner, attempt_id, words or "")
+            await asyncio.to_thread(self._gate.report_mistake, _whose(learner, request), attempt_id, words or "")
         except StudyError as error:
             return html.problem(str(error))
         return html.told(texts.REPORTED)
 
-    async def progress(self, learner: str) -> str:
-        attempts = await asyncio.to_thread(self._gate.log.attempts, learner)
-        items = await asyncio.to_thread(self._gate.shelf.items)
-        return html.progress(await asyncio.to_thread(report.progress, attempts, items, datetime.now(UTC)))
+    async def progress(self, learner: str, request: gr.Request) -> str:
+        return html.progress(await asyncio.to_thread(self._progress, _whose(learner, request)))
 
-    def log_file(self, learner: str) -> str:
-        return _file("medvint-study-log.jsonl", self._gate.log.export(learner).encode())
+    def _progress(self, learner: str) -> dict[str, Any]:
+        attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
+        return report.progress(attempts, self._gate.shelf.items(), datetime.now(UTC), exam)
 
-    async def take_in(self, learner: str, file: str) -> str:
-        path = Path(file)
+    async def set_exam(self, learner: str, day: str | None, request: gr.Request) -> tuple[str, str]:
+        """The day of an exam as YYYY-MM-DD, or nothing for none; the screen with it."""
+        told = texts.EXAM_SET.format(day) if day else texts.EXAM_NONE
+        try:
+            wanted = date.fromisoformat(day.strip()) if day and day.strip() else None
+            await asyncio.to_thread(self._gate.set_exam, _whose(learner, request), wanted)
+            said = html.told(told)
+        except ValueError:
+            said = html.problem(texts.EXAM_FORM)
+        except StudyError as error:
+            said = html.problem(str(error))
+        return said, await self.progress(learner, request)
+
+    def exam(self, learner: str, request: gr.Request) -> str:
+        day = self._gate.log.exam(_whose(learner, request))
+        return day.isoformat() if day else ""
+
+    def log_file(self, learner: str, request: gr.Request) -> str:
+        return _file("medvint-study-log.jsonl", self._gate.log.export(_whose(learner, request)).encode())
+
+    async def take_in(self, learner: str, file: str, request: gr.Request) -> str:
+        learner, path = _whose(learner, request), Path(file)
         try:
             new = await asyncio.to_thread(self._gate.log.take_in, learner, path.read_text("utf-8", errors="replace"))
         except StudyError as error:
@@ -136,13 +174,15 @@ class StudySession:
             path.unlink(missing_ok=True)
         return html.told(f"{new} answers were new.")
 
-    async def forget(self, learner: str) -> tuple[str, str]:
-        await asyncio.to_thread(self._gate.log.forget, learner)
-        return html.told(texts.LOG_DELETED), await self.progress(learner)
+    async def forget(self, learner: str, request: gr.Request) -> tuple[Any, Any]:
+        if not learner:
+            return gr.skip(), gr.skip()
+        await asyncio.to_thread(self._gate.log.forget, _whose(learner, request))
+        return html.told(texts.LOG_DELETED), await self.progress(learner, request)
 
-    def anki_file(self, learner: str) -> str:
+    def anki_file(self, learner: str, request: gr.Request) -> str:
         path = Path(_file("medvint-study.apkg", b""))
-        export.anki(self._gate.shelf, answered_items(self._gate, learner), path)
+        export.anki(self._gate.shelf, answered_items(self._gate, _whose(learner, request)), path)
         return str(path)
 
     async def own_image(
@@ -193,18 +233,36 @@ class StudySession:
     def _is_teacher(self, key: str) -> bool:
         return secrets.compare_digest((key or "").strip().encode(), self._gate.log.secret().encode())
 
-    async def look_at(self, key: str, file: str, name: str) -> tuple[str, Any, Any]:
+    async def look_at(self, key: str, file: str, name: str) -> tuple[Any, ...]:
         """A teacher's ZIP: its report; what can be published is kept for the button."""
         path = Path(file)
         try:
             if not self._is_teacher(key):
-                return html.problem(texts.WRONG_KEY), None, gr.update(visible=False)
+                return html.problem(texts.WRONG_KEY), None, *[gr.update(visible=False)] * 2
             found = await asyncio.to_thread(teacher.read_zip, path, name or "own", "", self._limits)
         except StudyError as error:
-            return html.problem(str(error)), None, gr.update(visible=False)
+            return html.problem(str(error)), None, *[gr.update(visible=False)] * 2
         finally:
             path.unlink(missing_ok=True)
-        return html.rows(found), found, gr.update(visible=bool(found.items) and not found.errors)
+        can_ask = any(item.options for item in found.items)
+        return (
+            html.rows(found), found, gr.update(visible=bool(found.items) and not found.errors),
+            gr.update(visible=can_ask),
+        )  # fmt: skip
+
+    async def ask_blank(self, key: str, found: teacher.Read | None) -> AsyncGenerator[tuple[str, Any], None]:
+        """The model's guesses at a teacher's questions with a black picture, beside the other blind checks."""
+        if not self._is_teacher(key) or found is None:
+            yield html.problem(texts.WRONG_KEY), gr.skip()
+            return
+        yield html.told(texts.ASKING), gr.skip()
+        try:
+            checked = await blank.check(self._assistant.model, found.items, self._settings)
+        except ModelError as error:
+            yield html.problem(str(error)) + html.rows(found), gr.skip()
+            return
+        found = replace(found, blind={**found.blind, **checked})
+        yield html.rows(found), found
 
     async def publish(self, key: str, found: teacher.Read | None) -> str:
         if not self._is_teacher(key) or found is None:
@@ -241,6 +299,11 @@ class StudySession:
         return "", gr.update(value=made, visible=True)
 
 
+def _whose(browsers: str, request: gr.Request) -> str:
+    """The learner: who signed in, whatever the browser says; where nobody signs in the browser's own name."""
+    return owner_of(request) or browsers
+
+
 def _asked(item: PublicItem) -> Shown:
     is_text = item.kind == "text" and not item.options
     return (
@@ -253,19 +316,23 @@ def _asked(item: PublicItem) -> Shown:
         "",
         gr.update(visible=False),
         "",
+        gr.update(choices=list(item.checklist), value=[], visible=bool(item.checklist)),
     )
 
 
-def _same(number: int) -> tuple[Any, ...]:
-    return tuple(gr.skip() for _ in range(number))
+def _problem(words: str) -> Shown:
+    """All as it was, and what is wrong."""
+    return (*[gr.skip()] * 6, html.problem(words), *[gr.skip()] * 3)
 
 
-def _point(text: str) -> tuple[float, float] | None:
-    parts = (text or "").split(",")
+def _place(text: str) -> dict[str, Any]:
+    """What the page says of where: "x,y" a point, "x,y,width,height" a box, anything else nothing."""
     try:
-        return (float(parts[0]), float(parts[1])) if len(parts) == 2 else None
+        values = tuple(float(part) for part in (text or "").split(","))
     except ValueError:
-        return None
+        return {}
+    name = {2: "point", 4: "box"}.get(len(values))
+    return {name: values} if name else {}
 
 
 def _sure() -> list[tuple[int, str]]:

@@ -3,7 +3,8 @@
     read = read_zip(Path("lecture.zip"), "lecture"); read.report; publish(shelf, read)
 
 Columns: case_id, image, question, answer, source, licence; and, where wanted, options (with |), explanation, side,
-boxes (x,y,w,h in pixels, with |), skill. The archive is untrusted: sizes are limited, and only pixels are kept.
+boxes (x,y,w,h in pixels, with |), skill, features (with |: what tells the picture from its look-alikes). The archive
+is untrusted: sizes are limited, and only pixels are kept.
 """
 
 import csv
@@ -137,7 +138,7 @@ class _Reader:
         if picture is None:
             return
         boxes = self._boxes(number, case_id, row.get("boxes", ""), picture)
-        options = tuple(part.strip() for part in row.get("options", "").split("|") if part.strip())
+        options = _parts(row, "options")
         side = row.get("side", "").lower()
         answer = row["answer"]
         key = f"{side} {answer}" if side in ("left", "right") and not options else answer
@@ -151,7 +152,7 @@ class _Reader:
             images=("",),
             case="",
             stem=row["question"],
-            gold=Gold(key, (), boxes, (f"{side} {answer}",) if side and options else ()),
+            gold=Gold(key, (), boxes, (f"{side} {answer}",) if side and options else (), _parts(row, "features")),
             options=options,
             is_negative=answer.lower() in ("no", "none", "normal", "no finding"),
             explanation=row.get("explanation", ""),
@@ -220,6 +221,10 @@ def publish(shelf: Shelf, read: Read) -> Pack:
         return writer.finish(items, {"flaws": [vars(one) for one in read.report], "blind": read.blind})
     finally:
         writer.drop()
+
+
+def _parts(row: dict[str, str], column: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in row.get(column, "").split("|") if part.strip())
 
 
 def _base(name: str) -> str:

@@ -20,7 +20,8 @@ LEAD = {
     "more after four weeks. The tests tell no key. Your name is in no table.",
     "own": "Say what you see first. Then the model says what it sees, beside yours. There is no mark: there is no key.",
     "teacher": "Your own cases as a ZIP: cases.csv with case_id, image, question, answer, source, licence "
-    "(and options, explanation, side, boxes, skill), the images beside it.",
+    "(and options, explanation, side, boxes, skill, features), the images beside it. A | parts options, boxes and "
+    "features; features are what tells a picture from its look-alikes.",
 }
 PACKS = "Packs"
 PACKS_INFO = "None chosen: all of them."
@@ -32,11 +33,19 @@ GIVE_UP = "Give up"
 ANSWER = "Your answer"
 ANSWER_INFO = "Write it, or choose: the list has every answer of this kind."
 OPTIONS = "Choose one"
+TICKS = "What tells the two apart?"
+TICKS_INFO = "Tick what one picture shows and the other does not; nothing where both show the same."
+SHOWN_BY = {"A": "A alone", "B": "B alone", "": "not one alone"}
+TICKED = {True: "you ticked it", False: "you did not tick it"}
+REASONS = "features that tell them apart: {found} of {told} found in {pairs} pairs, {wrong} ticked that do not"
 SURE = "How sure are you?"
 CERTAINTY_CHOICES = [
     (f"{words}   (right {MARKS[key, True]:+d}, wrong {MARKS[key, False]:d})", key) for key, words in CERTAINTIES.items()
 ]
-CLICK = "Click on the image, or move the cross with the arrow keys."
+CLICK = (
+    "Click on the place, or draw a box round it with the mouse; a box has to fit. By keyboard: arrow keys move the "
+    "mark, with Shift they make a box."
+)
 READING = "The model's reading"
 MISTAKE = "Report a mistake"
 MISTAKE_LABEL = "What is wrong with this question?"
@@ -64,13 +73,22 @@ LOG_DOWNLOAD = "Download my log"
 LOG_UPLOAD = "Bring a log back"
 LOG_DELETE = "Delete my log"
 LOG_DELETED = "Your log is deleted."
-LOG_NOTE = "Your answers belong to you. This browser holds a random name for them; nobody else's screen shows it."
+LOG_OF_BROWSER = "Your answers belong to you. This browser holds a random name for them; nobody else's screen shows it."
+LOG_OF_PERSON = "Your answers belong to you: they stand under the name you signed in with, and nobody else gets them."
+EXAM = "Date of your exam"
+EXAM_INFO = "YYYY-MM-DD; empty for none. Every skill then comes once more by the day before it."
+AT_EXAM = "known on {}, without more practice"
+EXAM_SAVE = "Plan for it"
+EXAM_SET = "Planned: every skill comes once more before {}."
+EXAM_NONE = "No exam is planned for."
+EXAM_FORM = "Write the date as YYYY-MM-DD, such as 2027-03-01."
 ANKI = "Anki cards of what I answered"
 TEACHER_KEY = "Teacher's key"
 TEACHER_KEY_INFO = "medvint study teacher-key shows it. Keys of answers leave only with it."
 PACK_NAME = "Name of the pack"
 ZIP = "Choose a ZIP"
 PUBLISH = "Publish"
+BLANK = "Ask the model without the pictures"
 RESULTS = "Results"
 EXPORT = "Export"
 WRONG_KEY = "This is not the teacher's key."

@@ -1,17 +1,22 @@
 """REST of tutor mode without a model: the crawler finds nothing, and refusals have words."""
 
+import asyncio
 import io
 import shutil
 import time
 import zipfile
+from contextlib import AsyncExitStack
 
+import gradio as gr
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 
+from assistant import users
 from assistant.api import add_error_handlers, make_router
 from assistant.chat import Assistant
 from assistant.figure_search import FigureSearch
+from assistant.guard import Guard
 from assistant.model import ModelClient
 from assistant.settings import Settings
 from assistant.study.api import add_study
@@ -19,9 +24,11 @@ from assistant.study.evaluation.played import crawl_api
 from assistant.study.gate import Gate, open_gate
 from assistant.study.log import Log
 from assistant.study.packs import Shelf
+from assistant.study.session import StudySession
 from tests.study.own_cases import case, make_zip
 
 ME = {"learner": "me"}
+PASSWORD = "a long enough one"
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +135,69 @@ async def test_a_log_goes_out_and_in_and_away(client):
     assert (await client.get("/api/study/progress", params=ME)).json()["answers"] == count
     package = await client.get("/api/study/export.apkg", params=ME)
     assert "collection.anki2" in zipfile.ZipFile(io.BytesIO(package.content)).namelist()
+
+
+@pytest.fixture
+async def signed_in(app, settings, tmp_path):
+    """A client a person: the same routes behind the guard, with a file of users."""
+    for name in ("anna", "ben"):
+        users.add(tmp_path / "users.txt", name, PASSWORD)
+    guarded = Guard(app, settings.model_copy(update={"users_file": tmp_path / "users.txt"}))
+    async with AsyncExitStack() as stack:
+
+        def client(name: str) -> httpx.AsyncClient:
+            transport = httpx.ASGITransport(guarded, raise_app_exceptions=False)
+            return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", auth=(name, PASSWORD))
+
+        yield {name: await stack.enter_async_context(client(name)) for name in ("anna", "ben")}
+
+
+async def test_a_log_is_its_persons_where_people_sign_in(signed_in, log_gate):
+    anna, ben = signed_in["anna"], signed_in["ben"]
+    question = (await anna.post("/api/study/next", json={})).json()
+    given_up = {"attempt_id": question["attempt_id"], "gave_up": True}
+    assert (await ben.post("/api/study/commit", json=given_up)).status_code == 404
+    assert (await anna.post("/api/study/commit", json=given_up)).status_code == 200
+    assert [one.learner for one in log_gate.log.attempts("anna")] == ["anna"]
+    for method, address in (("get", "log"), ("get", "progress"), ("get", "export.apkg"), ("delete", "log")):
+        refused = await ben.request(method, f"/api/study/{address}", params={"learner": "anna"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_yours")
+    assert (await ben.get("/api/study/progress")).json()["answers"] == 0
+    assert (await anna.delete("/api/study/log")).json() == {"deleted": 1}
+
+
+def test_the_page_goes_by_who_signed_in(settings, log_gate):
+    """Whatever name the browser has kept, of whoever sat there before."""
+    session = StudySession(log_gate, Assistant(ModelClient(settings), FigureSearch(settings), settings), settings)
+
+    def request(user: str) -> gr.Request:
+        return gr.Request(request=Request({"type": "http", "headers": [], "state": {"user": user}}))
+
+    asked = asyncio.run(session.next("browser-1", "practise", [], request("anna")))
+    assert log_gate.log.served(asked[0]).learner == "anna"
+    asked = asyncio.run(session.next("browser-1", "practise", [], request("")))
+    assert log_gate.log.served(asked[0]).learner == "browser-1"
+
+
+async def test_an_exam_is_planned_and_called_off(client, log_gate):
+    put = {"learner": "me", "day": "2099-03-01"}
+    assert (await client.put("/api/study/exam", json=put)).json() == {"exam": "2099-03-01"}
+    assert (await client.get("/api/study/progress", params=ME)).json()["exam"] == "2099-03-01"
+    for day in ("2001-01-01", "tomorrow"):
+        assert (await client.put("/api/study/exam", json={**put, "day": day})).status_code == 400
+    await client.put("/api/study/exam", json={**put, "day": None})
+    assert (await client.get("/api/study/progress", params=ME)).json()["exam"] is None
+
+
+@pytest.mark.parametrize(("moved", "status", "outcome"), [(0.0, 200, "right"), (0.3, 200, "wrong"), (2.0, 400, None)])
+async def test_a_place_is_answered_by_a_box(client, log_gate, item_of, moved: float, status: int, outcome):
+    served = log_gate.log.serve("me", "practise", item_of("Click on the dark spot"))
+    x, y, wide, high = served.item.gold.boxes[0]
+    box = [x + (moved if x < 0.5 or moved > 1 else -moved), y, wide, high]
+    answer = await ask(client, "commit", attempt_id=served.attempt_id, box=box, certainty=2)
+    assert answer.status_code == status
+    assert answer.json().get("verdict", {}).get("outcome") == outcome
+    assert status == 400 or answer.json()["box"] == pytest.approx(box)
 
 
 async def test_packs_are_listed_without_their_items(client):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assistant.study.grade import grade, grade_point, known_words, mentions
+from assistant.study.grade import grade, grade_box, grade_point, known_words, mentions
 from assistant.study.items import Gold
 
 
@@ -103,3 +103,18 @@ def test_a_click_is_right_in_the_grown_box(point, right: bool):
 )
 def test_a_hint_that_names_the_key_or_its_slot_is_found(text: str, tells: bool):
     assert mentions(Gold("left pleural effusion"), text) is tells
+
+
+@pytest.mark.parametrize(
+    ("drawn", "outcome", "failed"),
+    [
+        ((0.4, 0.4, 0.2, 0.2), "right", ()),
+        ((0.42, 0.42, 0.2, 0.2), "right", ()),
+        ((0.1, 0.1, 0.8, 0.8), "wrong", ("size",)),
+        ((0.48, 0.48, 0.04, 0.04), "wrong", ("size",)),
+        ((0.0, 0.0, 0.2, 0.2), "wrong", ("place",)),
+    ],
+)
+def test_a_drawn_box_has_to_fit(drawn, outcome: str, failed: tuple[str, ...]):
+    graded = grade_box([(0.4, 0.4, 0.2, 0.2)], drawn)
+    assert (graded.outcome, graded.failed) == (outcome, failed)

@@ -13,7 +13,9 @@ import pytest
 from lxml import etree
 from PIL import Image
 
-from assistant.study import blind, export, lint, teacher
+from assistant.model import ModelClient, ModelNotReadyError
+from assistant.settings import Settings
+from assistant.study import blank, blind, export, lint, teacher
 from assistant.study.errors import PackError
 from assistant.study.items import Commitment, Gold, Item, Skill
 from assistant.study.making import Question, balanced, blind_click
@@ -336,3 +338,34 @@ def test_a_table_has_no_names_unless_asked_for_and_no_formulas(gate, item_of):
     assert "anna" not in text
     assert "learner 1" in text
     assert "'=cmd()" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        ("Pneumonia.", ("pneumonia",)),
+        ("It is likely a pleural effusion", ("effusion",)),
+        ("effusion or fracture", ("effusion", "fracture")),
+        ("I cannot see anything", ("pneumonia", "effusion", "fracture")),
+        ("", ("pneumonia", "effusion", "fracture")),
+    ],
+)
+def test_what_a_model_says_is_one_option_or_a_guess_among_all(answer: str, options: tuple[str, ...]):
+    assert blank.named(("pneumonia", "effusion", "fracture"), answer) == options
+
+
+async def test_the_blind_check_says_that_no_model_is_there(own_shelf, free_port, tmp_path):
+    settings = Settings(data_dir=tmp_path, model_port=free_port())
+    model = ModelClient(settings)
+    with pytest.raises(ModelNotReadyError):
+        await blank.check(model, own_shelf.items(), settings)
+    assert await blank.check(model, [item(options=())], settings) == {}
+    await model.close()
+
+
+def test_a_certificate_takes_another_check(own_shelf):
+    before = own_shelf.open("phantoms")
+    own_shelf.add_blind("phantoms", {"a guesser": {"score": 0.5}})
+    after = own_shelf.open("phantoms")
+    assert after.report["blind"] == {**before.report.get("blind", {}), "a guesser": {"score": 0.5}}
+    assert after.items == before.items

@@ -75,9 +75,25 @@ def test_what_is_not_graded_or_not_practice_changes_no_card():
     assert schedule.replay([replace(one, mode="judge")]) == {}
 
 
-def test_no_interval_is_longer_than_the_course():
-    attempts = [attempt(item("a", at), START + timedelta(days=20 * at)) for at in range(6)]
-    assert schedule.replay(attempts, longest_days=30)["a"].due - (START + timedelta(days=100)) <= timedelta(days=30)
+def test_every_skill_comes_once_more_before_the_exam():
+    attempts = [attempt(item(skill, at), START + timedelta(days=20 * at)) for at in range(6) for skill in "ab"]
+    last, exam = START + timedelta(days=100), (START + timedelta(days=130)).date()
+    free, planned = schedule.replay(attempts), schedule.replay(attempts, exam)
+    assert all(card.due.date() > exam for card in free.values())
+    assert all(last < card.due and card.due.date() < exam for card in planned.values())
+    past = (START + timedelta(days=90)).date()
+    assert schedule.replay(attempts, past) == free
+
+
+def test_progress_predicts_what_is_known_on_the_day_of_the_exam():
+    attempts = [attempt(item("a", at), START + timedelta(days=20 * at)) for at in range(3)]
+    now = START + timedelta(days=41)
+    near, far = (
+        report.progress(attempts, ITEMS, now, (now + timedelta(days=days)).date())["skills"][0]["recall_at_exam"]
+        for days in (60, 300)
+    )
+    assert 1 > near > far > 0
+    assert report.progress(attempts, ITEMS, now)["skills"][0]["recall_at_exam"] is None
 
 
 def test_skills_are_interleaved_and_no_image_comes_twice():

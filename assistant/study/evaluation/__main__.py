@@ -22,7 +22,7 @@ from typing import Any
 
 import httpx
 
-from assistant.study import blind, lint
+from assistant.study import blank, blind, lint
 from assistant.study.evaluation import learners, mutations, played, reveals
 from assistant.study.gate import Gate
 from assistant.study.log import Log
@@ -176,6 +176,27 @@ def items(options: Options) -> dict[str, Any]:
     return {**found, **({"left out": missing} if missing else {})}
 
 
+def blank_image(options: Options) -> dict[str, Any]:
+    """Every pack's questions with a black picture, by the model that the settings name."""
+    from assistant.model import ModelClient, ModelError
+    from assistant.settings import Settings
+
+    settings, found = Settings(), {}
+
+    async def ask() -> dict[str, Any]:
+        model = ModelClient(settings)
+        try:
+            return {one.pack.name: await blank.check(model, one.items, settings) for one in _shelf(options).all()}
+        finally:
+            await model.close()
+
+    try:
+        found = {name: one[blank.NAME] for name, one in asyncio.run(ask()).items() if one}
+    except ModelError as error:
+        return {"left out": str(error)}
+    return found
+
+
 def reveal(options: Options) -> dict[str, Any]:
     if options.answers is None:
         return {"left out": "no --answers"}
@@ -200,6 +221,7 @@ PARTS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "grader": grader,
     "grader, held out": grader_held_out,
     "items": items,
+    "blank image": blank_image,
     "leaks": leaks,
     "reveal": reveal,
     "simulated learners": simulated,
@@ -233,6 +255,12 @@ def table(report: dict[str, Any]) -> str:
             )
         )
         rows.append(("packs that fail a blind check", sum(bool(one["fails"]) for one in packs.values()), "0"))
+    asked = {name: one for name, one in report.get("blank image", {}).items() if name != "left out"}
+    if asked:
+        over = sum(not one["passes"] for one in asked.values())
+        worst = max(one["score"] - one["chance"] for one in asked.values())
+        name = f"packs of {len(asked)} that the model answers without the picture, chance + 5 points"
+        rows.append((f"{name} (most: {100 * worst:+.1f} points)", over, "0"))
     if "agrees in other words" in (told := report.get("reveal", {})):
         name = f"model sentences called agreeing in other words than the key, {told['rows']:,} rows"
         rows.append((name, len(told["agrees in other words"]), "0"))

@@ -13,7 +13,7 @@ from assistant.study.items import Item
 from assistant.study.reading import plain
 
 # Where the key stands among all others of its kind, so that its being there tells nothing.
-LISTS = ("options", "suggestions")
+LISTS = ("options", "suggestions", "checklist")
 SHORTEST = 3
 GRAM = 4
 PIXEL_CHUNKS = ("IHDR", "PLTE", "IDAT", "IEND")

@@ -8,6 +8,7 @@ from assistant import render
 from assistant.chat import Assistant
 from assistant.conversations import Conversations
 from assistant.example_questions import Example
+from assistant.feedback_screen import OPTIONS, FeedbackScreen
 from assistant.history_screen import HistoryScreen
 from assistant.pages import STUDY_AID, header
 from assistant.session import Session
@@ -46,7 +47,7 @@ def build_screen(
                     height="100%",
                     buttons=["copy"],
                     layout="bubble",
-                    feedback_options=None,
+                    feedback_options=OPTIONS if store else None,
                     latex_delimiters=[],
                     placeholder=_invitation(settings),
                     examples=[_example(example) for example in examples],  # type: ignore[misc]
@@ -54,6 +55,7 @@ def build_screen(
                 with gr.Row(elem_id="after-answer", visible=False) as after_answer:
                     change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
                     look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
+                feedback = FeedbackScreen() if store else None
                 box = gr.MultimodalTextbox(
                     elem_id="question",
                     label="Question",
@@ -90,6 +92,9 @@ def build_screen(
                 beside.keep_after(event, turns)
         for event in answering:
             event.failure(session.failed, [turns], outputs, queue=False, **quiet)
+        if beside and feedback:
+            for judged in feedback.wire(chatbot, turns, session.redraw, session.is_answering, outputs):
+                beside.keep_after(judged, turns)
         # None of these cancels the run: it ends itself, so that its last words cannot undo what they show.
         box.stop(session.stop, [turns], outputs, queue=False, **quiet)
         # The conversation's own bin has to empty the state too.
@@ -100,6 +105,8 @@ def build_screen(
             event.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.forget(event)
+            if feedback:
+                feedback.close_after(event)
         taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
         taken_back.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
         if beside:

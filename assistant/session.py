@@ -13,6 +13,7 @@ from gradio.processing_utils import save_bytes_to_cache
 
 from assistant import render
 from assistant.chat import Assistant, QuestionError, Turn, current_image
+from assistant.feedback_screen import thumbs
 from assistant.history import last_answered
 from assistant.looking import did_it_look
 from assistant.model import ModelError
@@ -133,6 +134,15 @@ class Session:
         told = replace(turn, looked=looked.words())
         yield self._update([*turns[:number], told, *turns[number + 1 :]], _idle())
 
+    def redraw(self, turns: list[Turn]) -> Update:
+        """The turns as they are now; what is being written in the box stays."""
+        return self._update(turns, gr.skip())
+
+    def is_answering(self, request: gr.Request) -> bool:
+        """Whether a run is writing to this visitor's turns."""
+        run = self._runs.get(request.session_hash)
+        return run is not None and not run.ended
+
     def show(self, turns: list[Turn]) -> Update:
         """A conversation that was opened."""
         return self._update(turns, _idle())
@@ -237,7 +247,8 @@ class Session:
         keep: list[Turn] | None = None,
     ) -> Update:
         chat = render.messages(turns, self._save, waited_s=waited_s, problem=problem)
-        return chat, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
+        shown = gr.update(value=chat, feedback_value=thumbs(turns))
+        return shown, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
 
     async def _read(self, file: Path) -> CleanImage:
         if file.stat().st_size > self._limits.max_bytes:

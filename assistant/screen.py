@@ -11,6 +11,7 @@ from assistant.example_questions import Example
 from assistant.feedback_screen import OPTIONS, FeedbackScreen
 from assistant.history_screen import HistoryScreen
 from assistant.pages import STUDY_AID, header
+from assistant.privacy_screen import PrivacyGate
 from assistant.session import Session
 from assistant.settings import Settings
 
@@ -56,6 +57,7 @@ def build_screen(
                     change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
                     look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
                 feedback = FeedbackScreen() if store else None
+                gate = PrivacyGate()
                 box = gr.MultimodalTextbox(
                     elem_id="question",
                     label="Question",
@@ -70,7 +72,7 @@ def build_screen(
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
 
-        session = Session(assistant, settings, chatbot)
+        session = Session(assistant, settings, chatbot, gate)
         outputs: list[Any] = [chatbot, panel, box, turns]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         asked = box.submit(
@@ -85,7 +87,9 @@ def build_screen(
         looked = look.click(
             session.look, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
-        answering = (asked, clicked, again, looked)
+        decided = gate.wire(session, turns, outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask")
+        gate.shown_after(asked)
+        answering = (asked, clicked, again, looked, *decided)
         for event in answering:
             event.then(session.shown, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
@@ -103,6 +107,7 @@ def build_screen(
             new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
         ):
             event.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
+            gate.shown_after(event)
             if beside:
                 beside.forget(event)
             if feedback:
@@ -112,6 +117,7 @@ def build_screen(
         if beside:
             beside.wire(screen, turns, session.show, session.start_again, outputs)
         screen.unload(session.leave)
+        screen.unload(gate.forget)
     return screen
 
 

@@ -8,6 +8,7 @@ import pytest
 from assistant.chat import Assistant, Turn
 from assistant.figure_search import FigureSearch
 from assistant.model import ModelClient
+from assistant.privacy_screen import PrivacyGate
 from assistant.session import Session
 from assistant.settings import Settings
 
@@ -19,8 +20,8 @@ VISITOR = gr.Request(session_hash="visitor")
 def session(model_server, sample_index) -> Session:
     settings = Settings(data_dir=sample_index, model_url=model_server.url)
     with gr.Blocks():
-        chatbot = gr.Chatbot()
-    return Session(Assistant(ModelClient(settings), FigureSearch(settings), settings), settings, chatbot)
+        chatbot, gate = gr.Chatbot(), PrivacyGate()
+    return Session(Assistant(ModelClient(settings), FigureSearch(settings), settings), settings, chatbot, gate)
 
 
 async def until_it_speaks(updates) -> list[Turn]:

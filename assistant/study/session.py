@@ -26,6 +26,7 @@ from assistant.study.items import Commitment, Mode, PublicItem
 from assistant.study.other_reader import checked
 from assistant.study.reading import SLOTS, read
 from assistant.uploads import UploadError, UploadLimits, clean_upload
+from assistant.uploads_privacy import admit
 
 Shown = tuple[Any, ...]
 """Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow."""
@@ -166,7 +167,8 @@ class StudySession:
         yield html.told(texts.ASKING), "", [], *hidden
         try:
             data = await asyncio.to_thread(path.read_bytes)
-            image = await asyncio.to_thread(clean_upload, data, path.name, self._limits)
+            sent = await asyncio.to_thread(clean_upload, data, path.name, self._limits)
+            image = await asyncio.to_thread(admit, sent, redact=True)
             async with aclosing(self._assistant.ask(texts.OWN_QUESTION, image)) as turns:
                 async for turn in turns:
                     last = turn
@@ -185,7 +187,8 @@ class StudySession:
         slots = [("finding", ", ".join(sorted(mine.terms)), ", ".join(sorted(said.terms)))] + [
             row for row in slots if row[1:] != ("", "")
         ]
-        yield html.differences(own, last, slots), html.told(texts.OWN_KEPT), made, gr.update(visible=bool(made)), *boxes
+        kept = texts.OWN_KEPT if image is sent else f"{texts.OWN_KEPT} {texts.OWN_BLACKED_OUT}"
+        yield html.differences(own, last, slots), html.told(kept), made, gr.update(visible=bool(made)), *boxes
 
     def check_gaps(self, made: list[gaps.Gap], *said: str) -> str:
         """The gaps filled in, each with the caption's own word."""

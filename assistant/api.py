@@ -1,6 +1,9 @@
 """REST: POST /api/ask, GET /healthz, GET /readyz. A thin skin over the chat turn.
 
 curl -F question="Which organ has a lesion?" -F image=@liver.png http://127.0.0.1:7860/api/ask
+
+An image that may name a person is refused with 422 `identity_found` and the boxes, before anything is kept or sent to
+the model, unless `redact=true` or `confirm_identity=true` comes with it.
 """
 
 import asyncio
@@ -17,7 +20,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 
 from assistant.chat import Assistant, QuestionError, Turn
-from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
+from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field, yes_field
 from assistant.model import (
     ConversationTooLongError,
     ModelError,
@@ -36,16 +39,22 @@ from assistant.uploads import (
     UploadError,
     UploadLimits,
 )
+from assistant.uploads_privacy import IdentityFoundError, admit
+from assistant.uploads_text import TextReaderMissingError
 
 logger = logging.getLogger(__name__)
 
 MAX_HISTORY = 50
+REDACT = "redact=true to have the boxes blacked out"
+CONFIRM = "confirm_identity=true if you have looked and it names nobody."
 
 _STATUS: dict[type[Exception], int] = {
     NotAnImageError: 400,
     TruncatedImageError: 400,
     TooLargeError: 413,
     UnsupportedTypeError: 415,
+    IdentityFoundError: 422,
+    TextReaderMissingError: 503,
     ConversationTooLongError: 400,
     ModelRefusedError: 400,
     ModelNotReadyError: 503,
@@ -61,6 +70,14 @@ _FORM_SCHEMA = {
                     "properties": {
                         "question": {"type": "string"},
                         "image": {"type": "string", "format": "binary", "description": ACCEPTED},
+                        "redact": {
+                            "type": "boolean",
+                            "description": "black out text that is burned into the image and may name a person",
+                        },
+                        "confirm_identity": {
+                            "type": "boolean",
+                            "description": "the sender has looked: the image names nobody; it is not looked through",
+                        },
                         "history": {
                             "type": "string",
                             "description": 'earlier exchanges as JSON: [{"question": "...", "answer": "..."}]; '
@@ -136,6 +153,12 @@ def add_error_handlers(app: FastAPI) -> None:
         status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 400)
         return error_response(getattr(error, "code", "bad_request"), str(error), status)
 
+    async def identity(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, IdentityFoundError)
+        found = error.findings
+        ways = CONFIRM if found.unread else f"{REDACT}, or {CONFIRM}"
+        return error_response(error.code, f"{error} Send {ways}", _STATUS[IdentityFoundError], findings=found.to_dict())
+
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
@@ -150,6 +173,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     for kind in (UploadError, QuestionError, ModelError, RequestError):
         app.add_exception_handler(kind, known)
+    app.add_exception_handler(IdentityFoundError, identity)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unknown)
@@ -168,7 +192,11 @@ async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage
     form = await bounded_form(request, limits)
     try:
         question, history = text_field(form, "question").strip(), _past(text_field(form, "history"))
-        return question, await image_field(form, limits), history
+        redact, confirmed = yes_field(form, "redact"), yes_field(form, "confirm_identity")
+        image = await image_field(form, limits)
+        if image:
+            image = await asyncio.to_thread(admit, image, redact=redact, confirmed=confirmed)
+        return question, image, history
     finally:
         await form.close()
 

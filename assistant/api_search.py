@@ -1,19 +1,23 @@
-"""REST: POST /api/search, and the pictures of its finds at GET /thumbnails and GET /pictures.
+"""REST: POST /api/search; the pictures of its finds at GET /thumbnails and GET /pictures, and GET /look-alike.
 
 curl -F text="left pleural effusion" -F k=5 -F modality=CT http://127.0.0.1:7860/api/search
 curl -F image=@chest.png -F licence="CC BY" http://127.0.0.1:7860/api/search
 """
 
 import asyncio
-from typing import Any
+from html import escape
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.datastructures import FormData
 
+from assistant import figure_cards
 from assistant.figure_search import FigureSearch
 from assistant.forms import ERRORS, RequestError, bounded_form, error_response, image_field, text_field
+from assistant.lookalikes import NoLookAlikeError, look_alike
 from assistant.narrowing import as_stored
+from assistant.pages import root_of
 from assistant.settings import Settings
 from assistant.uploads import ACCEPTED, UploadLimits
 from retrieval.errors import CorpusError, RetrievalError, WeightsMissingError
@@ -23,6 +27,7 @@ from retrieval.filters import Filters
 DEFAULT_K, MAX_K = 8, 50
 NO_PICTURE = "This figure has no picture on this machine."
 _KEPT = {"Cache-Control": "max-age=3600", "X-Content-Type-Options": "nosniff"}
+_FRAGMENT = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _STRINGS = {"type": "array", "items": {"type": "string"}}
 _FORM_SCHEMA = {
     "requestBody": {
@@ -101,6 +106,15 @@ def make_search_router(figures: FigureSearch, settings: Settings) -> APIRouter:
         if data is None:
             return error_response("not_found", NO_PICTURE, 404)
         return Response(data, media_type="image/jpeg", headers=_KEPT)
+
+    @router.get("/look-alike", response_class=HTMLResponse)
+    async def alike(figure: str, page: Literal["Chat", "Library"] = "Chat") -> HTMLResponse:
+        """A part of a page: the figure beside the nearest one with a different finding, or why there is none."""
+        try:
+            found = await asyncio.to_thread(lambda: look_alike(figures.open(), figure))
+        except (NoLookAlikeError, RetrievalError) as error:
+            return HTMLResponse(f'<p class="small">{escape(str(error))}</p>', headers=_FRAGMENT)
+        return HTMLResponse(figure_cards.look_alike(found, root_of(page), figures.picture), headers=_FRAGMENT)
 
     return router
 

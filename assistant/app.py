@@ -37,7 +37,7 @@ from assistant.theme import make_theme
 
 FOLDER = Path(__file__).parent
 HOUR_S = 3600
-PAGE_FILES = ("screen", "figure_library", "study/page")
+PAGE_FILES = ("screen", "privacy_screen", "figure_library", "study/page")
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

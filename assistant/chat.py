@@ -15,6 +15,7 @@ import prompts
 from assistant.confidence import Confidence, stored_calibration
 from assistant.conversation import fit
 from assistant.evidence import Support, support
+from assistant.feedback import Feedback
 from assistant.figure_search import FigureSearch
 from assistant.model import ImageNeededError, ImageNotReadError, ModelClient
 from assistant.notices import notices
@@ -47,8 +48,9 @@ class Turn:
     """A question and all that is known of its answer so far. A conversation is a list of turns.
 
     `images` are those that came with this question. `earlier_answers` are those that were asked for again, oldest
-    first; `looked` is the sentence of "Did it look?", "" where nobody asked. `stage` says what is being done, "" when
-    the turn is complete. `timings` are seconds: "search", "first_token", "total".
+    first; `looked` is the sentence of "Did it look?", "" where nobody asked; `feedback` is what the person said of the
+    answer. `stage` says what is being done, "" when the turn is complete. `timings` are seconds: "search",
+    "first_token", "total".
     """
 
     question: str
@@ -64,6 +66,7 @@ class Turn:
     notes: tuple[str, ...] = ()
     earlier_answers: tuple[str, ...] = ()
     looked: str = ""
+    feedback: Feedback | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What programs get: everything but the images' bytes."""

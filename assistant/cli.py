@@ -12,6 +12,7 @@ from assistant.commands import (
     convert,
     doctor,
     evaluate,
+    feedback,
     index,
     leaderboard,
     prepare,
@@ -49,4 +50,5 @@ app.command("leaderboard")(leaderboard.leaderboard)
 app.command("prepare")(prepare.prepare)
 app.command("doctor")(doctor.doctor)
 app.command("settings")(settings.settings)
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(users.app, name="users")

@@ -140,6 +140,13 @@ class Conversations:
             )
         return [with_images(read_turn(body), images) for (body,) in bodies], Kept(identity, version)
 
+    def everything(self) -> Iterator[list[Turn]]:
+        """The turns of every conversation of every person, oldest first: for who runs the machine."""
+        with self._transaction() as db:
+            known = db.execute("SELECT owner, id FROM conversations ORDER BY created").fetchall()
+        for owner, identity in known:
+            yield self.load(owner, identity)[0]
+
     def find(self, owner: str, words: str = "") -> list[Listed]:
         """The owner's conversations, pinned ones first, then the latest; with `words` those that hold all of them."""
         query = (

@@ -8,13 +8,13 @@ import logging
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom import config as pydicom_config
 from pydicom.encaps import get_frame
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, pixel_array
 from pydicom.uid import (
     UID,
@@ -24,25 +24,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from assistant.dicom_identity import PARSER_ERRORS, identity_tags
 from assistant.upload_limits import NotAnImageError, TooLargeError, TruncatedImageError, check_pixels
 
-# A file from outside can make a parser fail in any of these ways; all of them mean "this file is broken".
-PARSER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    NotImplementedError,
-    OSError,
-    RecursionError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 # Its warnings quote tag values, and those may name a patient.
 pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -53,8 +37,18 @@ def has_preamble(data: bytes) -> bool:
     return data[128:132] == b"DICM"
 
 
-def decode(data: bytes, max_bytes: int, max_pixels: int) -> tuple[Image.Image, list[str]]:
-    """The picture in mode RGB or L, and notes in plain words on what was chosen.
+@dataclass(frozen=True)
+class Decoded:
+    """The picture in mode RGB or L, notes in plain words on what was chosen, and names of the tags that were filled in
+    and could name a person."""
+
+    picture: Image.Image
+    notes: list[str]
+    identity: tuple[str, ...]
+
+
+def decode(data: bytes, max_bytes: int, max_pixels: int) -> Decoded:
+    """One frame of the file, with nothing of its tags but their names.
 
     Raises NotAnImageError (no DICOM, or one without an image), TruncatedImageError, TooLargeError.
     """
@@ -66,6 +60,7 @@ def decode(data: bytes, max_bytes: int, max_pixels: int) -> tuple[Image.Image, l
             index = (frames - 1) // 2
             _check_codestream(dataset, index, frames, max_pixels)
             picture, notes = _render(pixel_array(dataset, index=index), dataset)
+            identity = identity_tags(dataset)
         except PARSER_ERRORS as error:
             raise TruncatedImageError(
                 "This DICOM file is damaged, cut off, or compressed in a way that is not supported. "
@@ -74,7 +69,7 @@ def decode(data: bytes, max_bytes: int, max_pixels: int) -> tuple[Image.Image, l
     notes.append("identity and all other DICOM tags removed")
     if frames > 1:
         notes.insert(0, f"frame {index + 1} of {frames} is used")
-    return picture, notes
+    return Decoded(picture, notes, identity)
 
 
 def _read(data: bytes, max_bytes: int) -> Dataset:

@@ -30,6 +30,7 @@ from assistant.preflight import (
 from assistant.processes import web_url
 from assistant.settings import Settings
 from assistant.up import Needs
+from assistant.uploads_text import TextReaderMissingError, reader_version
 from assistant.users import UsersError
 
 PACKAGES = ("torch", "transformers", "gradio", "chromadb", "langchain-core", "pydicom", "pillow")
@@ -63,6 +64,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _web(settings, running)
     yield from _model(settings)
     yield _index(settings)
+    yield _text_reader()
 
 
 def _python() -> Finding:
@@ -179,6 +181,16 @@ def _index(settings: Settings) -> Finding:
     except RetrievalError as error:
         return Finding("fault", "index", str(error), "medvint index build sample")
     return Finding("ok", "index", f"{figures:,} figures in {settings.index_dir}")
+
+
+def _text_reader() -> Finding:
+    what = "names in images"
+    try:
+        found = reader_version()
+    except TextReaderMissingError as error:
+        problem, _, fix = str(error).partition(". ")
+        return Finding("fault", what, f"{problem}; every image has to be confirmed by its sender", fix)
+    return Finding("ok", what, f"{found} looks for text in uploads before they are kept or sent to the model")
 
 
 def _checked(what: str, found: str, check: Callable[[], None]) -> Finding:

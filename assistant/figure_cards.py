@@ -8,6 +8,7 @@ from html import escape
 from urllib.parse import quote
 
 from assistant.confidence import LIKELY, POSSIBLE
+from assistant.lookalikes import LookAlike
 from retrieval.corpora.registry import CORPORA
 from retrieval.figures import Figure, Hit
 
@@ -92,6 +93,29 @@ def picture(figure: Figure, root: str, pictures: Pictures) -> str:
     about = " ".join(part for part in (figure.modality, figure.region) if part)
     alt = escape(f"Figure of {source(figure)}{f': {about}' if about else ''}")
     return f'<img class="thumb" src="{escape(address)}" alt="{alt}" loading="lazy" referrerpolicy="no-referrer">'
+
+
+def look_alike_button(figure_id: str) -> str:
+    """Opens the look-alike below itself (`screen.js`)."""
+    return (
+        f'<p class="alike-row"><button type="button" class="copy" data-alike="{escape(figure_id)}">'
+        "what looks like it, and is not</button></p>"
+    )
+
+
+def look_alike(alike: LookAlike, root: str, pictures: Pictures) -> str:
+    """Both figures side by side, with the difference in words."""
+    sides = "".join(
+        f'<div class="alike-side"><p><b>{name}</b>: {escape(", ".join(findings))}</p>'
+        f"{picture(figure, root, pictures) or '<p class=small>Its picture is not on this machine.</p>'}"
+        f'<p class="caption">{escape(figure.caption)}</p>'
+        f'<p class="small">{escape(figure.license)} · {link(figure)} · {copy_button(figure)}</p></div>'
+        for name, figure, findings in (
+            ("This one", alike.figure, alike.here),
+            ("The other", alike.other, alike.there),
+        )
+    )
+    return f'<div class="alike"><p class="alike-words">{escape(alike.words())}</p>{sides}</div>'
 
 
 def duplicates(also: tuple[Figure, ...], root: str) -> str:

@@ -160,6 +160,7 @@ def figure_page(page: FigurePage, pictures: cards.Pictures, large: cards.Picture
         f'{picture}<p class="caption">{escape(figure.caption)}</p><p class="small">{whose}</p>{description}'
         f'<dl>{facts}</dl><p class="buttons">{cards.copy_button(figure)} {like if similar else ""}</p>'
         f"<h3>{words.SIMILAR}</h3>"
+        + cards.look_alike_button(figure.figure_id)
         + (f'<ul class="similar">{similar}</ul>' if similar else f'<p class="small">{words.NOTHING_LIKE_IT}</p>')
         + "</article>"
     )

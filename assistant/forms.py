@@ -25,20 +25,21 @@ class RequestError(Exception):
 
 
 class ErrorBody(BaseModel):
-    """What every error looks like: `{"error": {"code", "message"}}`."""
+    """What every error looks like: `{"error": {"code", "message"}}`; `findings` goes with `identity_found` only."""
 
     class Detail(BaseModel):
         code: str
         message: str
+        findings: dict[str, Any] | None = None
 
     error: Detail
 
 
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 413, 415, 503, 504)}
+ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in (400, 413, 415, 422, 503, 504)}
 
 
-def error_response(code: str, message: str, status: int) -> JSONResponse:
-    return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)
+def error_response(code: str, message: str, status: int, **more: Any) -> JSONResponse:
+    return JSONResponse({"error": {"code": code, "message": message, **more}}, status_code=status)
 
 
 async def bounded_form(request: Request, limits: UploadLimits) -> FormData:
@@ -79,6 +80,20 @@ def text_field(form: FormData, name: str) -> str:
     if isinstance(value, UploadFile):
         raise RequestError(f"The field `{name}` has to be text, not a file.")
     return value or ""
+
+
+def yes_field(form: FormData, name: str) -> bool:
+    """A field that says yes or no; no where it is not sent.
+
+    Raises:
+        RequestError: it says something else.
+    """
+    value = text_field(form, name).strip().lower()
+    if value in ("true", "1", "yes", "on"):
+        return True
+    if value in ("", "false", "0", "no", "off"):
+        return False
+    raise RequestError(f"The field `{name}` has to be true or false.")
 
 
 async def image_field(form: FormData, limits: UploadLimits) -> CleanImage | None:

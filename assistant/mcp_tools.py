@@ -22,6 +22,7 @@ from assistant.chat import Assistant, QuestionError
 from assistant.model import ModelError
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, clean_upload
+from assistant.uploads_privacy import admit
 
 ADDRESS = "/mcp"
 INSTRUCTIONS = (
@@ -52,9 +53,12 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
         question: Annotated[str, Field(description="in plain words; may be empty where there is an image")],
         image: Annotated[str, Field(description="an image file as base64 or data: URL; empty for none")] = "",
     ) -> dict[str, Any]:
-        """Ask MedVInT about a medical image: answer, confidence, similar figures, and which sentences they support."""
+        """Ask MedVInT about a medical image: answer, confidence, similar figures, and which sentences they support.
+
+        Text in the image that may name a person is blacked out before anything is kept or asked; `notes` say so.
+        """
         try:
-            clean = await asyncio.to_thread(_decoded, image, limits) if image else None
+            clean = await asyncio.to_thread(_redacted, image, limits) if image else None
             async with aclosing(assistant.ask(question, clean)) as turns:
                 async for turn in turns:
                     last = turn
@@ -87,6 +91,10 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     return Tools(app.routes, server)
+
+
+def _redacted(image: str, limits: UploadLimits) -> CleanImage:
+    return admit(_decoded(image, limits), redact=True)
 
 
 def _decoded(image: str, limits: UploadLimits) -> CleanImage:

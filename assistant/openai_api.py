@@ -3,6 +3,8 @@
     OpenAI(base_url="http://127.0.0.1:7860/v1", api_key="none").chat.completions.create(
         model="medvint", messages=[{"role": "user", "content": "What is a pneumothorax?"}])
 
+Text in an image that may name a person is blacked out before anything is kept or sent on, and `notes` say so.
+
 The last message of the answer has one more field, `medvint`: hits, support, confidence, as `POST /api/ask` has them.
 """
 
@@ -25,6 +27,7 @@ from assistant.chat import Assistant, QuestionError, Turn
 from assistant.model import ModelError
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, NotAnImageError, TooLargeError, UploadLimits, clean_upload
+from assistant.uploads_privacy import admit
 
 MODEL_ID = "medvint"
 MAX_MESSAGES = 200
@@ -155,7 +158,7 @@ def _image(url: str, limits: UploadLimits) -> CleanImage:
     if not head.startswith("data:") or not head.endswith(";base64"):
         raise MessagesError("Images are read as data: URLs in base64; addresses are not fetched.")
     try:
-        return clean_upload(base64.b64decode(data, validate=True), "", limits)
+        return admit(clean_upload(base64.b64decode(data, validate=True), "", limits), redact=True)
     except binascii.Error as error:
         raise NotAnImageError("The image is not valid base64.") from error
 

@@ -69,6 +69,8 @@ def _answer(turn: Turn, number: int, waited_s: float, problem: str) -> str:
             parts.append(f'<span class="told">{told}</span>')
         if turn.looked:
             parts.append(f'<span class="looked">{escape(turn.looked)}</span>')
+        if turn.feedback:
+            parts.append(f'<span class="judged">{escape(turn.feedback.words())}</span>')
     if notes := [*turn.notes, *(note for image in turn.images for note in image.notes)]:
         parts.append(f'<span class="note">{escape("; ".join(notes))}</span>')
     if problem:
@@ -154,7 +156,7 @@ def _card(number: int, hit: Hit, supports: Sequence[Support], pictures: Pictures
         f"<span>found by {figure_cards.found_by(hit)}</span></p>{thumbnail}"
         f'<p class="caption">{_highlighted(figure.caption, words)}</p>'
         f'<p class="small">{escape(kind)}{" · " + about if about else ""}</p>{verdicts}'
-        f"{figure_cards.duplicates(hit.also, ROOT)}"
+        f"{figure_cards.duplicates(hit.also, ROOT)}{figure_cards.look_alike_button(figure.figure_id)}"
         f'<p class="small">{escape(figure.license)} · {figure_cards.link(figure)} · '
         f"{figure_cards.copy_button(figure)}</p></article>"
     )

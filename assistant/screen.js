@@ -55,6 +55,24 @@
     card.focus({ preventScroll: true });
   };
 
+  const showLookAlike = async (button) => {
+    const isLibrary = document.getElementById("library") !== null;
+    const root = document.getElementById("model-line")?.dataset.root ?? "";
+    const asked = new URLSearchParams({ figure: button.dataset.alike, page: isLibrary ? "Library" : "Chat" });
+    const place = document.createElement("div");
+    place.setAttribute("role", "status");
+    button.replaceWith(place);
+    place.textContent = "looking for a figure that looks like it";
+    try {
+      const answer = await fetch(`${root}look-alike?${asked}`);
+      if (!answer.ok) throw new Error(answer.status);
+      place.innerHTML = await answer.text();
+    } catch {
+      place.replaceWith(button);
+      button.textContent = "the server did not answer: try again";
+    }
+  };
+
   document.addEventListener("click", async (event) => {
     const target = event.target instanceof Element ? event.target : null;
     const marker = target?.closest('a[href^="#figure-"]');
@@ -66,6 +84,8 @@
       const dark = !document.body.classList.contains("dark");
       localStorage.setItem(THEME, dark ? "dark" : "light");
       setTheme(dark);
+    } else if (target?.closest("[data-alike]")) {
+      showLookAlike(target.closest("[data-alike]"));
     } else if (target?.closest("[data-copy]")) {
       const button = target.closest("[data-copy]");
       await navigator.clipboard.writeText(button.dataset.copy);

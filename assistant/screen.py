@@ -8,8 +8,10 @@ from assistant import render
 from assistant.chat import Assistant
 from assistant.conversations import Conversations
 from assistant.example_questions import Example
+from assistant.feedback_screen import OPTIONS, FeedbackScreen
 from assistant.history_screen import HistoryScreen
 from assistant.pages import STUDY_AID, header
+from assistant.privacy_screen import PrivacyGate
 from assistant.session import Session
 from assistant.settings import Settings
 
@@ -46,7 +48,7 @@ def build_screen(
                     height="100%",
                     buttons=["copy"],
                     layout="bubble",
-                    feedback_options=None,
+                    feedback_options=OPTIONS if store else None,
                     latex_delimiters=[],
                     placeholder=_invitation(settings),
                     examples=[_example(example) for example in examples],  # type: ignore[misc]
@@ -54,6 +56,8 @@ def build_screen(
                 with gr.Row(elem_id="after-answer", visible=False) as after_answer:
                     change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
                     look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
+                feedback = FeedbackScreen() if store else None
+                gate = PrivacyGate()
                 box = gr.MultimodalTextbox(
                     elem_id="question",
                     label="Question",
@@ -68,7 +72,7 @@ def build_screen(
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
 
-        session = Session(assistant, settings, chatbot, examples)
+        session = Session(assistant, settings, chatbot, gate, examples)
         outputs: list[Any] = [chatbot, panel, box, turns]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         asked = box.submit(
@@ -83,13 +87,18 @@ def build_screen(
         looked = look.click(
             session.look, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
-        answering = (asked, clicked, again, looked)
+        decided = gate.wire(session, turns, outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask")
+        gate.shown_after(asked)
+        answering = (asked, clicked, again, looked, *decided)
         for event in answering:
             event.then(session.shown, [turns], [after_answer, look], queue=False, **quiet)
             if beside:
                 beside.keep_after(event, turns)
         for event in answering:
             event.failure(session.failed, [turns], outputs, queue=False, **quiet)
+        if beside and feedback:
+            for judged in feedback.wire(chatbot, turns, session.redraw, session.is_answering, outputs):
+                beside.keep_after(judged, turns)
         # None of these cancels the run: it ends itself, so that its last words cannot undo what they show.
         box.stop(session.stop, [turns], outputs, queue=False, **quiet)
         # The conversation's own bin has to empty the state too.
@@ -98,13 +107,17 @@ def build_screen(
             new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
         ):
             event.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
+            gate.shown_after(event)
             if beside:
                 beside.forget(event)
+            if feedback:
+                feedback.close_after(event)
         taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
         taken_back.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
         if beside:
             beside.wire(screen, turns, session.show, session.start_again, outputs)
         screen.unload(session.leave)
+        screen.unload(gate.forget)
     return screen
 
 

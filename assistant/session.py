@@ -14,13 +14,16 @@ from gradio.processing_utils import save_bytes_to_cache
 from assistant import render
 from assistant.chat import Assistant, QuestionError, Turn, current_image
 from assistant.example_questions import Example
+from assistant.feedback_screen import thumbs
 from assistant.history import last_answered
 from assistant.looking import did_it_look
 from assistant.model import ModelError
+from assistant.privacy_screen import CONFIRMED, PrivacyGate, Waiting
 from assistant.settings import Settings
 from assistant.upload_limits import UploadError, UploadLimits
 from assistant.upload_reader import UploadReader
 from assistant.uploads import CleanImage, clean_upload
+from assistant.uploads_privacy import inspect
 
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
@@ -49,9 +52,15 @@ class Session:
     """The events of one screen; the state of each visitor travels through the arguments."""
 
     def __init__(
-        self, assistant: Assistant, settings: Settings, chatbot: gr.Chatbot, examples: Sequence[Example] = ()
+        self,
+        assistant: Assistant,
+        settings: Settings,
+        chatbot: gr.Chatbot,
+        gate: PrivacyGate,
+        examples: Sequence[Example] = (),
     ) -> None:
         self._assistant = assistant
+        self._gate = gate
         self._settings = settings
         self._examples = examples
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
@@ -62,7 +71,8 @@ class Session:
     async def ask(
         self, message: dict[str, Any], turns: list[Turn], request: gr.Request
     ) -> AsyncGenerator[Update, None]:
-        """A question was sent, perhaps with a file, which is read once and then deleted: it may name a patient."""
+        """A question was sent, perhaps with a file, which is read once and then deleted: it may name a patient. If it
+        does, the question waits at the gate."""
         files = [Path(file) for file in message.get("files") or []]
         question = (message.get("text") or "").strip()
         waiting = Turn(question, stage="reading the image" if files else "thinking")
@@ -73,7 +83,54 @@ class Session:
             except UploadError as error:
                 yield self._update([*turns, waiting], _idle(question), problem=str(error), keep=turns)
                 return
+            visitor = str(request.session_hash)
+            if image:
+                yield self._update([*turns, replace(waiting, stage="looking for names in the image")], _BUSY)
+                findings = await asyncio.to_thread(inspect, image)
+                if self._gate.needs_word(visitor, image, findings):
+                    if run.told_to_end.is_set():
+                        yield self._update([] if run.forget else turns, _idle())
+                        return
+                    self._gate.hold(visitor, Waiting(question, image, findings))
+                    yield self._update(turns, _AT_THE_GATE)
+                    return
             async with aclosing(self._run(run, question, image, turns)) as updates:
+                async for update in updates:
+                    yield update
+
+    async def go_on(
+        self, chosen: list[int], drawn: str, turns: list[Turn], request: gr.Request
+    ) -> AsyncGenerator[Update, None]:
+        """At the gate: ask, with the chosen places and the drawn boxes black."""
+        async with aclosing(self._from_the_gate(chosen, drawn, turns, request)) as updates:
+            async for update in updates:
+                yield update
+
+    async def go_on_as_it_is(self, turns: list[Turn], request: gr.Request) -> AsyncGenerator[Update, None]:
+        """At the gate: ask, since the image names nobody."""
+        async with aclosing(self._from_the_gate([], "", turns, request)) as updates:
+            async for update in updates:
+                yield update
+
+    def do_not_send(self, turns: list[Turn], request: gr.Request) -> Update:
+        """At the gate: the image is forgotten, the question goes back into the box."""
+        held = self._gate.let_go(str(request.session_hash))
+        return self._update(turns, _idle(held.question if held else ""))
+
+    async def _from_the_gate(
+        self, chosen: list[int], drawn: str, turns: list[Turn], request: gr.Request
+    ) -> AsyncGenerator[Update, None]:
+        visitor = str(request.session_hash)
+        held = self._gate.let_go(visitor)
+        if held is None:
+            gr.Info("The image waited too long and was forgotten. Please send it again.")
+            yield self._update(turns, _idle())
+            return
+        image = await asyncio.to_thread(self._gate.admitted, visitor, held, chosen, drawn)
+        if image is held.image:
+            image = replace(image, notes=(*image.notes, CONFIRMED))
+        with self._running(request) as run:
+            async with aclosing(self._run(run, held.question, image, turns)) as updates:
                 async for update in updates:
                     yield update
 
@@ -138,6 +195,15 @@ class Session:
         told = replace(turn, looked=looked.words())
         yield self._update([*turns[:number], told, *turns[number + 1 :]], _idle())
 
+    def redraw(self, turns: list[Turn]) -> Update:
+        """The turns as they are now; what is being written in the box stays."""
+        return self._update(turns, gr.skip())
+
+    def is_answering(self, request: gr.Request) -> bool:
+        """Whether a run is writing to this visitor's turns."""
+        run = self._runs.get(request.session_hash)
+        return run is not None and not run.ended
+
     def show(self, turns: list[Turn]) -> Update:
         """A conversation that was opened."""
         return self._update(turns, _idle())
@@ -156,6 +222,7 @@ class Session:
             run.forget = True
             run.told_to_end.set()
         await self._over(request)
+        self._gate.let_go(str(request.session_hash))
         return self._update([], _idle())
 
     def shown(self, turns: list[Turn], request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -242,18 +309,21 @@ class Session:
         keep: list[Turn] | None = None,
     ) -> Update:
         chat = render.messages(turns, self._save, waited_s=waited_s, problem=problem)
-        return chat, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
+        shown = gr.update(value=chat, feedback_value=thumbs(turns))
+        return shown, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
 
     def _save(self, image: CleanImage) -> str:
         return save_bytes_to_cache(image.data, f"{image.sha256[:16]}.png", self._cache)
 
 
-_BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)
+_BUSY = gr.update(value=None, submit_btn=False, stop_btn=True, visible=True)
+# The buttons of the gate stand in its place: another question would have to push this one out.
+_AT_THE_GATE = gr.update(value=None, submit_btn=True, stop_btn=False, visible=False)
 
 
 def _idle(question: str = "", file: str | None = None) -> dict[str, Any]:
     value = {"text": question, "files": [file] if file else []} if question or file else None
-    return gr.update(value=value, submit_btn=True, stop_btn=False)
+    return gr.update(value=value, submit_btn=True, stop_btn=False, visible=True)
 
 
 async def _with_signs_of_life(

@@ -9,7 +9,7 @@ Sizes are checked before anything is decoded, and nothing but the pixels survive
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,6 +35,7 @@ __all__ = [
     "UploadError",
     "UploadLimits",
     "clean_upload",
+    "rewritten",
 ]
 
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -56,7 +57,8 @@ _ISO_MEDIA = {b"heic": "a HEIC photo", b"heix": "a HEIC photo", b"mif1": "a HEIC
 
 @dataclass(frozen=True)
 class CleanImage:
-    """RGB pixels as PNG without metadata; `notes` say in plain words what was converted or dropped."""
+    """RGB pixels as PNG without metadata; `notes` say in plain words what was converted or dropped, `identity` which
+    tags of the file could name a person (their names, never their values). Text in the pixels: `uploads_privacy`."""
 
     sha256: str
     width: int
@@ -64,6 +66,7 @@ class CleanImage:
     format: str
     notes: tuple[str, ...]
     data: bytes
+    identity: tuple[str, ...] = ()
 
     @property
     def image(self) -> Image.Image:
@@ -83,8 +86,8 @@ def clean_upload(data: bytes, filename: str, limits: UploadLimits) -> CleanImage
         raise NotAnImageError("The file is empty. Please choose it again, or export it again.")
     named_dicom = filename.lower().endswith((".dcm", ".dicom")) and not _is_known_picture(data[:16])
     if named_dicom or dicom.has_preamble(data):
-        image, notes = dicom.decode(data, limits.max_bytes, limits.max_pixels)
-        return _finish(image, "DICOM", notes)
+        decoded = dicom.decode(data, limits.max_bytes, limits.max_pixels)
+        return replace(_finish(decoded.picture, "DICOM", decoded.notes), identity=decoded.identity)
     return _decode_picture(data, limits)
 
 
@@ -136,13 +139,24 @@ def _finish(image: Image.Image, source_format: str, notes: list[str]) -> CleanIm
     if max(image.size) > LONGEST_SIDE:
         notes = [*notes, f"reduced from {image.width} x {image.height} pixels"]
         image = ImageOps.contain(image, (LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    data = _bare_png(image)
+    return CleanImage(hashlib.sha256(data).hexdigest(), image.width, image.height, source_format, tuple(notes), data)
+
+
+def rewritten(clean: CleanImage, image: Image.Image, note: str) -> CleanImage:
+    """`clean` with other pixels in mode RGB and one note more."""
+    data = _bare_png(image)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return replace(clean, sha256=sha256, width=image.width, height=image.height, notes=(*clean.notes, note), data=data)
+
+
+def _bare_png(image: Image.Image) -> bytes:
     # A new image: `save` would write the info dictionary (ICC profile, text, EXIF) of the old one.
     bare = Image.new("RGB", image.size)
     bare.paste(image)
     buffer = io.BytesIO()
     bare.save(buffer, "PNG", compress_level=3)
-    data = buffer.getvalue()
-    return CleanImage(hashlib.sha256(data).hexdigest(), bare.width, bare.height, source_format, tuple(notes), data)
+    return buffer.getvalue()
 
 
 def _not_opened(data: bytes) -> NotAnImageError | UnsupportedTypeError | TruncatedImageError:

@@ -1,7 +1,8 @@
-"""Which modality and which region of the body a text names, by its words.
+"""Which modality, which region of the body, and which findings a text names, by its words.
 
     named_modalities("Axial T2-weighted MR image of the pelvis")    # {"MRI"}
     first_region("Chest radiograph with pleural effusion")          # "chest"
+    findings_at("Chest radiograph with pleural effusion")           # [("effusion", 30)]
 
 A word counts by its beginning ("pleur" stands for pleura and pleural); a full stop closes a beginning that must be
 the whole word ("leg." is not "legend"), and a word in capitals must be written so ("US" is not "us").
@@ -56,6 +57,48 @@ REGIONS: dict[str, str] = {
     "blood": "erythrocyt leukocyt leucocyt lymphocyt neutrophil platelet smear",
 }
 
+FINDINGS: dict[str, str] = {
+    "pneumothorax": "pneumothora hydropneumothora",
+    "air in the mediastinum": "pneumomediastin",
+    "free air in the abdomen": "pneumoperiton",
+    "effusion": "effusion hydrothora empyema hemothora haemothora",
+    "consolidation or opacity": "pneumonia bronchopneumonia consolidat infiltrat opacit opacif",
+    "atelectasis": "atelecta",
+    "bronchiectasis": "bronchiecta",
+    "emphysema": "emphysema",
+    "fibrosis": "fibrosis fibrotic honeycomb",
+    "cavitation": "cavitat cavitary",
+    "tumour or nodule": "nodul mass. masses. tumor tumour neoplas carcinom adenocarcinom cancer malignan lymphoma"
+    " sarcoma osteosarcoma liposarcoma glioma glioblastoma astrocytoma meningioma metasta adenoma schwannoma melanoma",
+    "cyst": "cyst. cysts. cystic. pseudocyst",
+    "abscess": "abscess",
+    "haemorrhage": "hemorrhag haemorrhag bleeding hematoma haematoma",
+    "infarction": "infarct ischem ischaem stroke",
+    "aneurysm": "aneurysm pseudoaneurysm",
+    "narrowing": "stenos stenotic stricture occlusion occluded",
+    "thrombus": "thromb embol",
+    "hydrocephalus": "hydroceph ventriculomegal",
+    "oedema": "edema oedema",
+    "fracture": "fractur",
+    "dislocation": "dislocat sublux",
+    "arthritis": "arthrit osteoarthrit arthros osteophyt",
+    "scoliosis": "scolio",
+    "enlarged heart": "cardiomegal cardiomyopath",
+    "enlarged lymph nodes": "lymphadenopath adenopath",
+    "calcification": "calcif",
+    "stone": "stone. stones. calculus. calculi. nephrolith cholelith choledocholith urolith",
+    "dilatation": "dilat hydroneph ectasia megacolon",
+    "hernia": "hernia",
+    "appendicitis": "appendicit",
+    "cholecystitis": "cholecystit",
+    "pancreatitis": "pancreatit",
+    "colitis": "colitis",
+    "ulcer": "ulcer",
+    "polyp": "polyp",
+    "caries": "caries carious",
+}
+"""Small on purpose, and coarse: two figures differ in a finding only where their words leave no doubt."""
+
 _WORDS = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
 _PARTS = re.compile(r"[A-Za-z0-9]+")
 
@@ -79,7 +122,7 @@ class _Lexicon:
         return tuple(name for name in self.names if name in found)
 
 
-_MODALITIES, _REGIONS = _Lexicon(MODALITIES), _Lexicon(REGIONS)
+_MODALITIES, _REGIONS, _FINDINGS = _Lexicon(MODALITIES), _Lexicon(REGIONS), _Lexicon(FINDINGS)
 
 
 @lru_cache(maxsize=100_000)
@@ -90,6 +133,11 @@ def _modalities_of(word: str) -> tuple[str, ...]:
 @lru_cache(maxsize=100_000)
 def _regions_of(word: str) -> tuple[str, ...]:
     return _REGIONS.of_word(word)
+
+
+@lru_cache(maxsize=100_000)
+def _findings_of(word: str) -> tuple[str, ...]:
+    return _FINDINGS.of_word(word)
 
 
 def _words(text: str) -> list[str]:
@@ -119,3 +167,8 @@ def first_modality(text: str) -> str:
 def first_region(text: str) -> str:
     """The region whose words come first in the text, or ""."""
     return next((names[0] for word in _words(text) if (names := _regions_of(word))), "")
+
+
+def findings_at(text: str) -> list[tuple[str, int]]:
+    """The findings that a text names, each with where its word begins; whether it denies them is not read."""
+    return [(name, match.start()) for match in _PARTS.finditer(text) for name in _findings_of(match[0])]

@@ -11,19 +11,28 @@ from assistant.commands.index_search import hit_text
 
 if TYPE_CHECKING:
     from assistant.chat import Turn
+    from assistant.uploads import CleanImage
 
 
 def ask(
     words: Annotated[list[str], typer.Argument(metavar="[IMAGE] QUESTION", help="An image file, and a question.")],
+    redact: Annotated[
+        bool, typer.Option("--redact", help="Black out text in the image that may name a person.")
+    ] = False,
+    confirm_identity: Annotated[
+        bool, typer.Option("--confirm-identity", help="You have looked: the image names nobody.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Answer, hits, support and timings as JSON.")] = False,
 ) -> None:
     """Ask about an image, or without one, and print the answer and its sources.
+
+    An image that may name a person is not asked about before you say what to do: --redact or --confirm-identity.
 
     A model server has to run: `medvint up` or `medvint serve`, or one at MEDVINT_MODEL_URL. Examples:
 
     \b
       medvint ask chest.png "Is there a pneumothorax?"
-      medvint ask slice.dcm "Which organ is abnormal?" --json
+      medvint ask slice.dcm "Which organ is abnormal?" --redact --json
       medvint ask "What is a pneumothorax?"
     """
     if len(words) > 2:
@@ -32,14 +41,14 @@ def ask(
     data = read_file(image) if image else None
     if image is None and Path(words[0]).is_file():
         raise CommandError(f'Give a question too, in quotes: medvint ask {words[0]} "What is abnormal?"')
-    turn = asyncio.run(_ask(words[-1], data, image.name if image else ""))
+    turn = asyncio.run(_ask(words[-1], data, image.name if image else "", redact, confirm_identity))
     if json:
         print_json(turn.to_dict())
     else:
         typer.echo(turn_text(turn))
 
 
-async def _ask(question: str, data: bytes | None, name: str) -> "Turn":
+async def _ask(question: str, data: bytes | None, name: str, redact: bool, confirmed: bool) -> "Turn":
     from contextlib import aclosing
 
     from assistant.chat import Assistant
@@ -50,6 +59,8 @@ async def _ask(question: str, data: bytes | None, name: str) -> "Turn":
 
     settings = Settings()
     image = clean_upload(data, name, UploadLimits(settings.max_upload_bytes, settings.max_pixels)) if data else None
+    if image:
+        image = _admitted(image, redact, confirmed)
     model = ModelClient(settings)
     try:
         # Before the index is loaded, which takes seconds.
@@ -64,6 +75,17 @@ async def _ask(question: str, data: bytes | None, name: str) -> "Turn":
         return last
     finally:
         await model.close()
+
+
+def _admitted(image: "CleanImage", redact: bool, confirmed: bool) -> "CleanImage":
+    from assistant.uploads_privacy import IdentityFoundError, admit
+
+    try:
+        return admit(image, redact=redact, confirmed=confirmed)
+    except IdentityFoundError as error:
+        boxes = "".join(f"\n  {left},{top} to {right},{bottom}" for left, top, right, bottom in error.findings.places)
+        ways = "" if error.findings.unread else "--redact to black it out, or "
+        raise CommandError(f"{error} Ask again with {ways}--confirm-identity if it names nobody.{boxes}") from error
 
 
 def turn_text(turn: "Turn") -> str:

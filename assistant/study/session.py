@@ -29,6 +29,7 @@ from assistant.study.other_reader import checked
 from assistant.study.reading import SLOTS, read
 from assistant.upload_limits import UploadError, UploadLimits
 from assistant.upload_reader import UploadReader
+from assistant.uploads_privacy import admit
 
 Shown = tuple[Any, ...]
 """Attempt, question, options, free text, certainty, buttons that answer, reveal, buttons that follow, what was said,
@@ -203,7 +204,8 @@ class StudySession:
         }
         yield html.told(texts.ASKING), "", [], *hidden
         try:
-            image = await self._reader.read(Path(file))
+            sent = await self._reader.read(Path(file))
+            image = await asyncio.to_thread(admit, sent, redact=True)
             async with aclosing(self._assistant.ask(texts.OWN_QUESTION, image)) as turns:
                 async for turn in turns:
                     last = turn
@@ -220,7 +222,8 @@ class StudySession:
         slots = [("finding", ", ".join(sorted(mine.terms)), ", ".join(sorted(said.terms)))] + [
             row for row in slots if row[1:] != ("", "")
         ]
-        yield html.differences(own, last, slots), html.told(texts.OWN_KEPT), made, gr.update(visible=bool(made)), *boxes
+        kept = texts.OWN_KEPT if image is sent else f"{texts.OWN_KEPT} {texts.OWN_BLACKED_OUT}"
+        yield html.differences(own, last, slots), html.told(kept), made, gr.update(visible=bool(made)), *boxes
 
     def check_gaps(self, made: list[gaps.Gap], *said: str) -> str:
         """The gaps filled in, each with the caption's own word."""

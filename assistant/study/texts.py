@@ -67,6 +67,7 @@ OWN_QUESTION = "What is abnormal in this image?"
 OWN_NEEDS = "Say what you see first. Still missing: {}."
 OWN_FIELDS = ("the image", "the kind of image", "the region", "the main finding", "the side", "how sure you are")
 OWN_KEPT = "Nothing of your image is kept."
+OWN_BLACKED_OUT = "Text in it that may name a person was blacked out before the model saw it."
 GAPS = "Fill the gap: captions of similar figures"
 CHECK = "Check"
 LOG_DOWNLOAD = "Download my log"

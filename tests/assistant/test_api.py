@@ -96,6 +96,7 @@ async def test_a_file_that_is_no_good(lonely, name, data, status, code):
         {"data": {"question": "What?", "history": "no json"}},
         {"data": {"question": "What?", "history": '{"question": "a"}'}},
         {"data": {"question": "What?", "history": '[{"question": 1}]'}},
+        {"data": {"question": "What?", "redact": "perhaps"}},
         {"data": {"question": "What?", "image": "text"}},
         {"files": {"question": ("q.txt", b"What?")}},
         {"data": {"question": "x" * 5000}},
@@ -136,7 +137,8 @@ async def test_an_address_that_is_not_there(lonely, method, path):
 
 async def test_the_interface_describes_itself(lonely):
     form = (await lonely.get("/openapi.json")).json()["paths"]["/api/ask"]["post"]["requestBody"]
-    assert set(form["content"]["multipart/form-data"]["schema"]["properties"]) == {"question", "image", "history"}
+    fields = {"question", "image", "history", "redact", "confirm_identity"}
+    assert set(form["content"]["multipart/form-data"]["schema"]["properties"]) == fields
 
 
 async def test_an_image_is_answered_with_evidence(client):
@@ -157,7 +159,12 @@ async def test_an_image_is_answered_with_evidence(client):
 
 async def test_dicom_is_answered_and_what_was_done_to_it_is_said(client):
     with Path(get_testdata_file("CT_small.dcm")).open("rb") as stream:
-        answer = await client.post("/api/ask", files={"image": ("a.dcm", stream.read())})
+        files = {"image": ("a.dcm", stream.read())}
+    refused = await client.post("/api/ask", files=files)
+    assert_is_error(refused, 422, "identity_found")
+    assert "patient's name" in refused.json()["error"]["findings"]["tags"]
+    assert "CompressedSamples" not in refused.text
+    answer = await client.post("/api/ask", data={"redact": "true"}, files=files)
     assert answer.status_code == 200
     assert answer.json()["question"] == "What does this image show?"
     assert any("tags removed" in note for note in answer.json()["notes"])

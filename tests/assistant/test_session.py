@@ -9,6 +9,7 @@ from assistant.chat import Assistant, Turn
 from assistant.example_questions import read_examples
 from assistant.figure_search import FigureSearch
 from assistant.model import ModelClient
+from assistant.privacy_screen import PrivacyGate
 from assistant.session import Session
 from assistant.settings import Settings
 
@@ -20,9 +21,9 @@ VISITOR = gr.Request(session_hash="visitor")
 def session(model_server, sample_index) -> Session:
     settings = Settings(data_dir=sample_index, model_url=model_server.url)
     with gr.Blocks():
-        chatbot = gr.Chatbot()
+        chatbot, gate = gr.Chatbot(), PrivacyGate()
     assistant = Assistant(ModelClient(settings), FigureSearch(settings), settings)
-    return Session(assistant, settings, chatbot, read_examples(None))
+    return Session(assistant, settings, chatbot, gate, read_examples(None))
 
 
 async def until_it_speaks(updates) -> list[Turn]:

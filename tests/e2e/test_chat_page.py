@@ -54,6 +54,8 @@ def test_an_image_and_a_question_give_an_answer_with_licensed_figures(chat: Page
         expect(card).to_contain_text("similarity")
         assert re.match(r"https://(pmc|www)\.ncbi\.nlm\.nih\.gov/", card.locator("a[href^=http]").get_attribute("href"))
     expect(chat.locator("#evidence")).to_contain_text("not the authors' caption")
+    cards.first.locator("[data-alike]").click()
+    expect(cards.first.locator("[role=status]")).to_contain_text(re.compile(r"This one: .*The other: |finding"))
     expect(chat.locator("#study-aid")).to_contain_text("Not for diagnosis")
 
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
@@ -107,6 +108,19 @@ def test_ask_without_a_model_says_how_to_get_one(tmp_path, free_port):
     )  # fmt: skip
     assert result.returncode == 1
     assert "medvint serve" in result.stderr and "MEDVINT_MODEL_URL" in result.stderr
+
+
+def test_ask_about_an_image_that_may_name_somebody_says_where_and_the_ways_on(tmp_path, free_port):
+    with Image.open(ROOT / "assistant/examples/mri-brain.png") as film:
+        named = film.convert("RGB")
+    ImageDraw.Draw(named).text((10, 10), "DOE^JANE 1954", fill="white", font=ImageFont.load_default(20))
+    named.save(tmp_path / "named.png")
+    where = {"MEDVINT_DATA_DIR": str(tmp_path), "MEDVINT_MODEL_PORT": str(free_port())}
+    refused = run("ask", tmp_path / "named.png", "What is this?", **where)
+    assert refused.returncode == 1
+    assert "--redact" in refused.stderr and "--confirm-identity" in refused.stderr
+    assert " to " in refused.stderr.splitlines()[-1] and "DOE" not in refused.stderr
+    assert "medvint serve" in run("ask", tmp_path / "named.png", "What is this?", "--redact", **where).stderr
 
 
 def test_search_without_an_index_names_the_command(tmp_path):

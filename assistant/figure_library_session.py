@@ -15,7 +15,8 @@ from assistant.figure_library import SAMPLE, Library, Preview, Query, Results
 from assistant.figure_library_jobs import Job
 from assistant.figure_library_overview import overview
 from assistant.settings import Settings
-from assistant.uploads import CleanImage, UploadError, UploadLimits, check_size, clean_upload
+from assistant.upload_limits import UploadError, UploadLimits
+from assistant.upload_reader import UploadReader
 from retrieval.errors import IndexBusyError, IndexMissingError, RetrievalError
 from retrieval.filters import Filters
 
@@ -36,7 +37,7 @@ class LibrarySession:
 
     def __init__(self, library: Library, settings: Settings) -> None:
         self._library = library
-        self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+        self._reader = UploadReader(UploadLimits(settings.max_upload_bytes, settings.max_pixels))
 
     async def search(self, message: dict[str, Any], query: Query, *filters: Any) -> AsyncGenerator[Found, None]:
         """Words were sent, perhaps with an image, which is read once and then deleted: it may name a patient.
@@ -46,13 +47,10 @@ class LibrarySession:
         text = (message.get("text") or "").strip()
         files = [Path(file) for file in message.get("files") or []]
         try:
-            image = await asyncio.to_thread(self._read, files[0]) if files else query.image
+            image = await self._reader.read(files[0]) if files else query.image
         except UploadError as error:
             yield figure_library_html.problem(str(error)), query, _box(text), gr.skip()
             return
-        finally:
-            for file in files:
-                file.unlink(missing_ok=True)
         query = Query(text, image)
         async for shown in self._results(query, filters):
             yield shown, query, _box(text), gr.update(visible=image is not None)
@@ -241,10 +239,6 @@ class LibrarySession:
             *choices,
             to_delete,
         )
-
-    def _read(self, file: Path) -> CleanImage:
-        check_size(file.stat().st_size, self._limits)
-        return clean_upload(file.read_bytes(), file.name, self._limits)
 
 
 _SKIPPED = (gr.skip(),) * 7

@@ -30,6 +30,7 @@ from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.medvint.projector import build_projector
 from serving.medvint.vision import ClipTower, PmcClipTower, build_vision_tower
 from serving.medvint_te.configuration import MedVInTTEConfig
+from serving.server import is_medvint
 from serving.training.average import set_weights
 from serving.training.recipe import (
     PACKAGED_LLM,
@@ -84,7 +85,7 @@ def begin(recipe: LanguageRecipe, data: Path, out: Path) -> Begun:
     start = Path(resolve(spec.start, data, out))
     if (start / RECIPE_FILE).is_file():
         return _from_run(start, recipe, data, out)
-    if not (start / "config.json").is_file():
+    if not is_medvint(start):
         raise BackboneError(f"{start} is neither a finished run nor a converted MedVInT folder.")
     if (start / "lora").is_dir():
         raise BackboneError(f"{start} keeps its LoRA apart; convert it again with LoRA merged, and begin with that.")

@@ -220,3 +220,6 @@ def test_a_hostile_recipe_runs_nothing(tmp_path):
 def test_a_beginning_that_is_no_medvint_te_is_told(data, tmp_path):
     with pytest.raises(BackboneError, match="neither a finished run of a MedVInT-TE"):
         train(recipe(model={"start": "{data}/own"}), data, tmp_path)
+    of_td = yaml.safe_load((RECIPES / "medvint-7b-slake.yaml").read_text()) | {"model": {"start": "{data}/te"}}
+    with pytest.raises(BackboneError, match="nor a converted MedVInT folder"):
+        train(parse_recipe(yaml.safe_dump(of_td), "td"), data, tmp_path)

@@ -77,7 +77,7 @@ def train(recipe: Recipe, data: Path, out: Path, resume: bool = False) -> Path:
     _claim(recipe, folder, resume)
     # Stages read the data sets by the folder's name: the same however the command was written.
     data = data.resolve()
-    if isinstance(recipe, RunRecipe):
+    if isinstance(recipe, LanguageRecipe | MaskedRecipe):
         _run(recipe, data, out, folder)
     elif isinstance(recipe, ProjectorRecipe):
         looking.train(recipe, data, out, folder)
@@ -114,11 +114,14 @@ class Prepared:
     write: Callable[[Path], None]
 
 
-def _run(recipe: RunRecipe, data: Path, out: Path, folder: Path) -> None:
+def _run(recipe: LanguageRecipe | MaskedRecipe, data: Path, out: Path, folder: Path) -> None:
     state = _processes()
     set_seed(recipe.seed)
-    prepare: Any = _prepare_masked if isinstance(recipe, MaskedRecipe) else _prepare_language
-    prepared: Prepared = prepare(recipe, data, out, state.num_processes)
+    prepared = (
+        _prepare_masked(recipe, data, out, state)
+        if isinstance(recipe, MaskedRecipe)
+        else _prepare_language(recipe, data, out, state)
+    )
     steps = -(-len(prepared.plan) // rows_a_step(recipe, state.num_processes))
     trainer = make_trainer(
         recipe,
@@ -148,43 +151,39 @@ def _run(recipe: RunRecipe, data: Path, out: Path, folder: Path) -> None:
     state.wait_for_everyone()
 
 
-def _prepare_language(recipe: LanguageRecipe, data: Path, out: Path, processes: int) -> Prepared:
+def _prepare_language(recipe: LanguageRecipe, data: Path, out: Path, state: PartialState) -> Prepared:
     begun = begin(recipe, data, out)
     trained = TrainedMedVInT(begun.medvint, recipe.text_tie.weight if recipe.text_tie else 0.0)
     choose_trained(trained, recipe)
     if recipe.gradient_checkpointing:
         llm: Any = begun.medvint.language_model
         llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    plan, validation = read_data(recipe, begun, data, processes)
+    plan, validation = read_data(recipe, begun, data, state.num_processes)
     config = begun.medvint.config
     collator = Collator(config.projector.num_image_tokens, config.image_token_id)
     return Prepared(trained, plan, validation, collator, lambda folder: write_results(trained, begun, recipe, folder))
 
 
-def _prepare_masked(recipe: MaskedRecipe, data: Path, out: Path, processes: int) -> Prepared:
+def _prepare_masked(recipe: MaskedRecipe, data: Path, out: Path, state: PartialState) -> Prepared:
     model, tokenizer = begin_te(recipe, data, out)
     trained = TrainedTE(model)
     choose_trained(trained, recipe)
-    text = QuestionText(tokenizer, model.config)
-    encoder = MaskedEncoder(text)
+    text, size = QuestionText(tokenizer, model.config), model.config.vision.image_size
+    encoder, read = MaskedEncoder(text), partial(read_source, data=data, by_letter=True)
 
     def fitting(source: Source) -> list[Row]:
-        rows = read_source(source, data, by_letter=True)
+        rows = read(source)
         found = [row for row in rows if encoder.fits(row)]
         if not found:
             raise RecipeError(f"In {source.name} no question with its answer is short enough for the model.")
-        if len(found) < len(rows):
-            typer.echo(f"{source.name}: {len(rows) - len(found)} of {len(rows)} rows are too long, and left out.")
+        if len(found) < len(rows) and state.is_main_process:
+            typer.echo(f"{source.name}: {len(rows) - len(found)} of {len(rows)} rows do not fit, and are left out.")
         return found
 
-    plan = make_plan(recipe, fitting, encoder, model.config.vision.image_size, processes)
-    validation = make_validation(
-        recipe, partial(read_source, data=data, by_letter=True), encoder, model.config.vision.image_size
-    )
     return Prepared(
         trained,
-        plan,
-        validation,
+        make_plan(recipe, fitting, encoder, size, state.num_processes),
+        make_validation(recipe, read, encoder, size),
         MaskedCollator(text),
         lambda folder: write_te_results(trained, tokenizer, recipe, folder),
     )

@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
 from serving.medvint_te.answering import Answerer, Asked
+from serving.medvint_te.beginning import minilm_folder
 from serving.training.beginning import BackboneError
 from serving.training.packing import IGNORE
 from serving.training.plan import Item
-from serving.training.recipe import RECIPES, RecipeError, Source, parse_recipe
+from serving.training.recipe import RECIPES, RecipeError, Source, load_recipe, parse_recipe
 from serving.training.rows import Row, read_source
 from serving.training.run import train
 from serving.training.te import TrainedTE, begin_te
@@ -187,6 +188,13 @@ def test_a_bert_is_read_from_its_folder_and_stays_whole(tmp_path):
         missing.unlink()
     with pytest.raises(BackboneError, match="no weights of a BERT"):
         begin_te(made, tmp_path, tmp_path)
+
+
+def test_the_small_one_begins_with_the_demo_s_tower_and_minilm(tmp_path):
+    model, tokenizer = begin_te(load_recipe("medvint-te-small"), tmp_path, tmp_path)
+    assert model.config.answer_slots == 8 and model.config.mask_token_id == tokenizer.mask_token_id
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert str(minilm_folder()) not in model.config.to_json_string()
 
 
 @pytest.mark.parametrize(

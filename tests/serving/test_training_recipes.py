@@ -23,7 +23,7 @@ from serving.training.recipe import RECIPES, RecipeError, Source, dump_recipe, l
 from serving.training.results import original_name
 from serving.training.rows import Row, read_source
 from serving.training.run import train
-from tests.serving import training_data, variants
+from tests.serving import te_models, training_data, variants
 
 IN_ORDER = [
     "demo-tower", "demo-projector", "demo-vqa",
@@ -51,7 +51,9 @@ def smallest(name: str):
         case "projector":
             recipe |= PARTS | {"projector_config": DEMO_QUERIES, "hidden_size": 64, "steps": 2, "batch": 2}
         case _:
-            if "encoder" in recipe["model"]:
+            if name == "medvint-te-small":
+                recipe["model"] = {"start": "{data}/te"}
+            elif "encoder" in recipe["model"]:
                 recipe["model"] |= MASKED_PARTS
             elif name == "demo-vqa":
                 recipe["model"] |= PARTS | {"llm": "{data}/PMC_LLAMA_7B", "projector_config": DEMO_QUERIES}
@@ -66,7 +68,9 @@ def smallest(name: str):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training_data.write(tmp_path_factory.mktemp("data"))
+    folder = training_data.write(tmp_path_factory.mktemp("data"))
+    te_models.save(te_models.tiny(), folder / "te")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
-from transformers import AutoImageProcessor, AutoTokenizer, LlamaForCausalLM
+from transformers import AutoImageProcessor, AutoTokenizer, LlamaForCausalLM, PreTrainedConfig
 
 from serving.checkpoints import LORA_FOLDER, SOURCES, ConversionError, Progress, open_source
 from serving.decoders import open_decoder
@@ -39,7 +39,7 @@ NEAR_TIE = 0.1
 """Tokens may part where the source itself prefers its own by less than this in log-probability."""
 _LORA = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 _DECODER = "llamacasual."
-_NOT_NEEDED = (".inv_freq", ".position_ids", ".num_batches_tracked")
+NOT_NEEDED = (".inv_freq", ".position_ids", ".num_batches_tracked")
 
 
 class DifferentAnswersError(ConversionError):
@@ -48,7 +48,7 @@ class DifferentAnswersError(ConversionError):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Greedy tokens of both, and the largest |difference| of the log-probabilities of the source's tokens."""
+    """Most probable tokens of both, and the largest |difference| of the log-probabilities of the source's tokens."""
 
     prompts: int
     tokens: int
@@ -78,18 +78,21 @@ def check(
     In float32 where memory allows it, else in the folder's own format: one model is in memory at a time.
 
     Raises:
-        DifferentAnswersError: their greedy tokens part, and not at a near tie.
+        DifferentAnswersError: their most probable tokens part, and not at a near tie.
         ConversionError, DecoderError, HubError: a part cannot be read.
     """
     tell = progress or (lambda what, share: None)
     # Progress is told by the caller, once, not by every library below.
     transformers.utils.logging.disable_progress_bar()
     if is_medvint_te(converted):
-        raise ConversionError("--check runs MedVInT-TD and compares its answers; this is a MedVInT-TE.")
+        # It stands on what is here.
+        from serving.medvint_te.conversion_check import check_te
+
+        return check_te(source, llm, converted, subfolder=subfolder, tell=tell)
     config = MedVInTConfig.from_pretrained(converted)
     prompts = _prompts(converted, config)
     tell("Running the source", 0.0)
-    source_model = _SourceModel(config, _read_source(source, subfolder, llm), _alpha(converted))
+    source_model = _SourceModel(config, _read_source(source, subfolder, llm), read_alpha(converted))
     expected = [source_model.answer(prompt) for prompt in prompts]
     dtype = source_model.dtype
     del source_model
@@ -97,28 +100,34 @@ def check(
     model = MedVInTForConditionalGeneration.from_pretrained(converted, dtype=dtype).eval()
     if (converted / LORA_FOLDER).is_dir():
         stored = load_file(converted / LORA_FOLDER / "adapter_model.safetensors")
-        _, adapter = _split_lora({name.removeprefix("base_model.model."): t for name, t in stored.items()})
-        _add_lora(model, adapter, _alpha(converted))
+        _, adapter = split_lora({name.removeprefix("base_model.model."): t for name, t in stored.items()})
+        add_lora(model, adapter, read_alpha(converted))
     found = [_log_probabilities(model, prompt, tokens) for prompt, (tokens, _) in zip(prompts, expected, strict=True)]
     tell("Compared", 1.0)
-    return _compare(expected, found, str(dtype).removeprefix("torch."))
+    return compare(expected, found, str(dtype).removeprefix("torch."))
 
 
 def _prompts(folder: Path, config: MedVInTConfig) -> list[_Prompt]:
     tokenizer = AutoTokenizer.from_pretrained(folder)
     processor = AutoImageProcessor.from_pretrained(folder)
-    random = np.random.default_rng(0)
     made = []
-    for question in QUESTIONS:
-        coarse = Image.fromarray(random.integers(0, 255, (6, 8, 3), dtype=np.uint8))
-        pixel_values = processor.preprocess(coarse.resize((320, 240), Image.Resampling.BICUBIC)).pixel_values
+    for question, picture in zip(QUESTIONS, random_pictures(), strict=True):
+        pixel_values = processor.preprocess(picture).pixel_values
         turn: Any = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
         ids: Any = tokenizer.apply_chat_template([turn], add_generation_prompt=True, return_dict=False)
         made.append(_Prompt(ids, pixel_values))
     return made
 
 
-def _alpha(folder: Path) -> float:
+def random_pictures() -> list[Image.Image]:
+    """One for every question, coarse enough to be seen."""
+    random = np.random.default_rng(0)
+    coarse = [Image.fromarray(random.integers(0, 255, (6, 8, 3), dtype=np.uint8)) for _ in QUESTIONS]
+    return [each.resize((320, 240), Image.Resampling.BICUBIC) for each in coarse]
+
+
+def read_alpha(folder: Path) -> float:
+    """LoRA's, with which the folder was made."""
     return json.loads((folder / SOURCES).read_text()).get("lora_alpha", 0.0)
 
 
@@ -128,10 +137,10 @@ def _read_source(source: Path | str, subfolder: str | None, llm: Path | str) -> 
     named = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
     if not any(name.startswith(_DECODER) and "lora_" not in name for name in named):
         named |= {f"{_DECODER}{name}": tensor for name, tensor in open_decoder(llm).read_weights().items()}
-    return {name: tensor for name, tensor in named.items() if not name.endswith(_NOT_NEEDED)}
+    return {name: tensor for name, tensor in named.items() if not name.endswith(NOT_NEEDED)}
 
 
-def _split_lora(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def split_lora(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Weights, and the two matrices of each module that LoRA changes."""
     weights: dict[str, Any] = {}
     adapter: dict[str, dict[str, Any]] = {}
@@ -144,7 +153,7 @@ def _split_lora(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, d
     return weights, adapter
 
 
-def _add_lora(model: nn.Module, adapter: Mapping[str, Mapping[str, torch.Tensor]], alpha: float) -> None:
+def add_lora(model: nn.Module, adapter: Mapping[str, Mapping[str, torch.Tensor]], alpha: float) -> None:
     """PEFT's LoRA: out + B(A(x)) * alpha / rank."""
 
     def add(module: nn.Linear, lora_a: torch.Tensor, lora_b: torch.Tensor) -> None:
@@ -165,8 +174,8 @@ class _SourceModel(nn.Module):
     def __init__(self, config: MedVInTConfig, tensors: Mapping[str, StoredTensor], alpha: float) -> None:
         super().__init__()
         self.config = config
-        stored, stored_adapter = _split_lora(tensors)
-        self.dtype = _dtype(config, stored)
+        stored, stored_adapter = split_lora(tensors)
+        self.dtype = choose_dtype(config, stored)
         state = {name: tensor.read().to(self.dtype) for name, tensor in stored.items()}
         decoder = {
             re.sub(r"^llamacasual\.(base_model\.model\.)?", "", name): state.pop(name)
@@ -177,7 +186,7 @@ class _SourceModel(nn.Module):
         # CLIPVisionModel of transformers 4 had one level more.
         state = {name.replace("vision_model.vision_model.", "vision_model."): tensor for name, tensor in state.items()}
         missing, unexpected = self.to(self.dtype).load_state_dict(state, strict=False)
-        missing = [name for name in missing if not name.endswith(_NOT_NEEDED)]
+        missing = [name for name in missing if not name.endswith(NOT_NEEDED)]
         if missing or unexpected:
             raise ConversionError(f"The source does not load: missing {missing}, unexpected {unexpected}.")
         self.llamacasual: Any = LlamaForCausalLM.from_pretrained(
@@ -191,7 +200,7 @@ class _SourceModel(nn.Module):
             re.sub(r"^llamacasual\.(base_model\.model\.)?", "", name): {side: t.read() for side, t in pair.items()}
             for name, pair in stored_adapter.items()
         }
-        _add_lora(self.llamacasual, adapter, alpha)
+        add_lora(self.llamacasual, adapter, alpha)
         self.eval()
 
     def _build_image_path(self) -> None:
@@ -267,7 +276,7 @@ class _SourceModel(nn.Module):
         return out.sequences[0], torch.stack(out.logits, 1)[0].float().log_softmax(-1)
 
 
-def _dtype(config: MedVInTConfig, stored: Mapping[str, StoredTensor]) -> torch.dtype:
+def choose_dtype(config: PreTrainedConfig, stored: Mapping[str, StoredTensor]) -> torch.dtype:
     """float32, where twice the weights (the state dict and the model) fit the free memory."""
     numbers = sum(torch.Size(tensor.shape).numel() for tensor in stored.values())
     fits = psutil.virtual_memory().available > 2 * numbers * torch.float32.itemsize
@@ -284,7 +293,12 @@ def _log_probabilities(model: MedVInTForConditionalGeneration, prompt: _Prompt, 
     return logits.float().log_softmax(-1)
 
 
-def _compare(expected: list[tuple[torch.Tensor, torch.Tensor]], found: list[torch.Tensor], dtype: str) -> Comparison:
+def compare(expected: list[tuple[torch.Tensor, torch.Tensor]], found: list[torch.Tensor], dtype: str) -> Comparison:
+    """The source's most probable tokens [n] and log-probabilities [n, vocabulary] of each prompt, with the result's.
+
+    Raises:
+        DifferentAnswersError: as `check`.
+    """
     tokens = torch.cat([tokens for tokens, _ in expected])[:, None]
     source, converted = torch.cat([logprobs for _, logprobs in expected]), torch.cat(found)
     chosen = converted.argmax(-1, keepdim=True)
@@ -293,7 +307,7 @@ def _compare(expected: list[tuple[torch.Tensor, torch.Tensor]], found: list[torc
     equal = int((chosen == tokens).sum())
     if margin > NEAR_TIE or not difference < float("inf"):
         raise DifferentAnswersError(
-            f"The converted model does not answer as its source: {equal} of {len(tokens)} greedy tokens are equal, "
-            f"the largest difference in log-probability is {difference:.3g} ({dtype}). Do not use it."
+            f"The converted model does not answer as its source: {equal} of {len(tokens)} most probable tokens "
+            f"are equal, the largest difference in log-probability is {difference:.3g} ({dtype}). Do not use it."
         )
     return Comparison(len(found), len(tokens), equal, difference, dtype)

@@ -1,4 +1,4 @@
-"""`medvint convert`: a MedVInT checkpoint and its LLaMA to one folder that vLLM serves."""
+"""`medvint convert`: a MedVInT checkpoint and its language model to one folder that is served."""
 
 import signal
 import sys
@@ -25,12 +25,18 @@ def convert(
     source: Annotated[
         str, typer.Argument(help="The checkpoint: .bin, .safetensors, an index of shards, a folder, or a Hub id.")
     ],
-    llm: Annotated[str, typer.Option(help="The LLaMA that it was trained on: a folder, a Hub id, or a GGUF file.")],
+    llm: Annotated[
+        str,
+        typer.Option(
+            help="The LLaMA that it was trained on (of a MedVInT-TE its text encoder): a folder, a Hub id, a GGUF file."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The folder to make; it must not exist.")],
     subfolder: Annotated[str | None, typer.Option(help="Of SOURCE, where it holds several checkpoints.")] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Where the tokenizer is, if not with the LLaMA.")] = None,
     heads: Annotated[
-        int | None, typer.Option(help="Heads of the projector. Default: 8 on PMC-CLIP, 12 on CLIP.", min=1)
+        int | None,
+        typer.Option(help="Heads of the projector. Default: 8 on PMC-CLIP, 12 on CLIP; of a MedVInT-TE 4.", min=1),
     ] = None,
     vision_heads: Annotated[
         int | None, typer.Option(help="Heads of a CLIP tower. Default: one for every 64 of its width.", min=1)
@@ -40,7 +46,10 @@ def convert(
     ] = None,
     lora_alpha: Annotated[float | None, typer.Option(help="LoRA's alpha. Default: 32.", min=0.001)] = None,
     separate_lora: Annotated[
-        bool, typer.Option("--separate-lora", help="Leave LoRA apart, in OUT/lora, instead of merging it.")
+        bool,
+        typer.Option(
+            "--separate-lora", help="Leave LoRA apart, in OUT/lora, instead of merging it. Not of a MedVInT-TE."
+        ),
     ] = False,
     dtype: Annotated[
         WeightType | None, typer.Option(help="Of the converted weights. Default: that of the word embeddings.")
@@ -51,15 +60,17 @@ def convert(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")] = False,
 ) -> None:
-    """Convert a MedVInT-TD checkpoint to one Hugging Face folder that vLLM serves.
+    """Convert a checkpoint of MedVInT-TD or MedVInT-TE to one Hugging Face folder that is served.
 
-    What the weights do not say (heads, alpha, image size) is the original's, unless an option or a config.json
-    beside them says otherwise. A path of this machine is taken before a Hub id of the same name. Examples:
+    Which of the two it is, its tensors' names tell. What the weights do not say (heads, alpha, image size) is the
+    original's, unless an option or a config.json beside them says otherwise. A path of this machine is taken before a
+    Hub id of the same name. Examples:
 
     \b
       medvint convert ~/checkpoint-1382 --llm ~/PMC_LLAMA_7B --out data/models/td --check
       medvint convert xmcmic/MedVInT-TD --llm chaoyi-wu/PMC_LLAMA_7B \\
           --subfolder VQA_lora_PMC_LLaMA_PMCCLIP/choice/checkpoint-4000 --out data/models/td
+      medvint convert ~/LLaMA_PMCCLIP/checkpoint-13500 --llm ~/llama-7b --out data/models/te --check
       MEDVINT_MODEL=data/models/td medvint up
     """
     from serving.hub import is_hub_id
@@ -117,9 +128,9 @@ def _check(source: str, llm: str, out: Path, subfolder: str | None) -> dict[str,
 
     found = check(source, llm, out, subfolder=subfolder, progress=_tell)
     typer.echo(
-        f"{found.equal_tokens} of {found.tokens} greedy tokens are equal (the others near ties), in {found.prompts} "
-        f"answers about random images; largest |difference of log-probability| {found.largest_difference:.1e} "
-        f"in {found.dtype}.",
+        f"{found.equal_tokens} of {found.tokens} most probable tokens are equal (the others near ties), in "
+        f"{found.prompts} answers about random images; largest |difference of log-probability| "
+        f"{found.largest_difference:.1e} in {found.dtype}.",
         err=True,
     )
     return asdict(found)

@@ -23,7 +23,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The folder of all runs; this one's is OUT/NAME.")] = Path("data/training"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, exactly.")] = False,
 ) -> None:
-    """Train MedVInT by a recipe: captions, PMC-VQA, fine-tuning, or the demo model's stages.
+    """Train MedVInT by a recipe: captions, PMC-VQA, fine-tuning, the demo model's stages, or a MedVInT-TE.
 
     It needs the packages of requirements-dev.txt (`make setup-dev`). The recipes in serving/training/recipes say what
     they need and how long they take; copy one and change it. Several GPUs: `accelerate launch -m serving.training.run`
@@ -33,6 +33,7 @@ def train(
       medvint train tower --data ~/medical-data
       medvint train vqa --data ~/medical-data --resume
       medvint train medvint-7b-slake --data ~/medical-data --out ~/runs
+      medvint train medvint-te-small --data ~/medical-data --resume
       medvint train my-recipe.yaml --data ~/medical-data
     """
     if not recipe.endswith((".yaml", ".yml")):

@@ -51,12 +51,14 @@ def small_model(trained: Path = demo.TRAINED) -> tuple[MedVInTTEForMaskedLM, Pre
         raise SmallPartsError(f"The demo's trained weights are not in {trained.name}/: the checkout is incomplete.")
     encoder = BertModel.from_pretrained(minilm_folder(), add_pooling_layer=False, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    # Without where it was read from: a path of the machine that trained is nobody's business.
+    text = {key: value for key, value in encoder.config.to_dict().items() if "name_or_path" not in key}
     said = json.loads((trained / "config.json").read_text())
     projector = said["projector_config"]
     config = MedVInTTEConfig(
         vision_config=said["vision_config"],
         projector_config=projector | {"output_norm": False},
-        text_config={**encoder.config.to_dict(), "model_type": "bert"},
+        text_config=text | {"model_type": "bert"},
         embed_dim=projector["hidden_size"],
         fusion_layers=FUSION_LAYERS,
         fusion_heads=FUSION_HEADS,

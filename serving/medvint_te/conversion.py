@@ -64,7 +64,7 @@ def convert_te(
         tell("Reading the text encoder", 0.1)
         weights |= _encoder_weights(encoder)
     beside = settings_beside(files[0].parent)
-    own_tokenizer = _tokenizer(encoder)
+    own_tokenizer = te_tokenizer(encoder)
     config, assumed = _configuration(beside, encoder, own_tokenizer, weights, unsaid)
     _check_fit(config, keys, weights)
     alpha = float(unsaid.lora_alpha or beside.get("lora_alpha") or LORA_ALPHA)
@@ -122,8 +122,12 @@ def _encoder_weights(encoder: Decoder) -> dict[str, StoredTensor]:
     return {f"{ENCODER}{name}": tensor for name, tensor in named.items() if not name.startswith(_NO_PART_OF_IT)}
 
 
-def _tokenizer(encoder: Decoder) -> PreTrainedTokenizerBase:
-    """LLaMA's with the original's ids, or a BERT's with its own."""
+def te_tokenizer(encoder: Decoder) -> PreTrainedTokenizerBase:
+    """LLaMA's with the original's ids, or a BERT's with its own.
+
+    Raises:
+        DecoderError: it is neither, or does not belong to its model.
+    """
     tokenizer = encoder.own_tokenizer()
     ids = tokenizer.get_vocab()
     if len(ids) > encoder.config.vocab_size:
@@ -173,17 +177,20 @@ def _configuration(
         if field in ("patch_norm", "position")
     }
     unset = {"text_length": 256, "fusion_heads": 8} if not beside else {}
+    told = {name: beside[name] for name in _BESIDE if name in beside}
+    return MedVInTTEConfig(**read, **told, **text_settings(encoder, tokenizer)), assumed | unset
+
+
+def text_settings(encoder: Decoder, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What a configuration says of a text encoder: itself, and the tokens that mask and end an answer."""
     bert = encoder.config.model_type == "bert" and tokenizer.mask_token_id is not None
-    text = {key: value for key, value in encoder.config.to_dict().items() if "name_or_path" not in key}
-    config = MedVInTTEConfig(
-        **read,
-        **{name: beside[name] for name in _BESIDE if name in beside},
-        text_config=text,
-        mask_token_id=tokenizer.mask_token_id if bert else 2,
-        end_token_id=tokenizer.sep_token_id if bert else 2,
-        architectures=["MedVInTTEForMaskedLM"],
-    )
-    return config, assumed | unset
+    return {
+        # Without where it was read from: a path of the machine that converted is nobody's business.
+        "text_config": {key: value for key, value in encoder.config.to_dict().items() if "name_or_path" not in key},
+        "mask_token_id": tokenizer.mask_token_id if bert else 2,
+        "end_token_id": tokenizer.sep_token_id if bert else 2,
+        "architectures": ["MedVInTTEForMaskedLM"],
+    }
 
 
 def _check_fit(config: MedVInTTEConfig, keys: OriginalKeys, weights: Mapping[str, StoredTensor]) -> None:

@@ -36,15 +36,15 @@ class QuestionText:
 
     def blank(self, question: str) -> list[int]:
         """An open question's tokens, without `<s>`."""
-        return self._tokens(prompts.load("blank").render(question=question))
+        return self.tokens(prompts.load("blank").render(question=question))
 
     def choice(self, question: str, choices: Sequence[str]) -> list[int]:
         """A question's tokens with its choices, each as PMC-VQA writes it: " A:Lateral view "."""
-        return self._tokens(prompts.load("medvint_te_choice").render(question=question, choices=choices))
+        return self.tokens(prompts.load("medvint_te_choice").render(question=question, choices=choices))
 
     def answer(self, answer: str) -> list[int]:
         """An answer's tokens; none of an answer without words."""
-        return self._tokens(answer)
+        return self.tokens(answer)
 
     def masked(self, prompt: Sequence[int], slots: int) -> list[int]:
         """The model's input for an answer of `slots` tokens.
@@ -73,7 +73,8 @@ class QuestionText:
         """An answer's words."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
 
-    def _tokens(self, text: str) -> list[int]:
+    def tokens(self, text: str) -> list[int]:
+        """As the model reads a prompt, without `<s>`: words with single spaces between them, no special token."""
         printable = "".join(letter if letter.isprintable() else " " for letter in text)
         encoded = self.tokenizer(" ".join(printable.split()), add_special_tokens=False, split_special_tokens=True)
         return list(encoded.input_ids)

@@ -29,6 +29,8 @@ from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import MedVInTForConditionalGeneration
 from serving.medvint.projector import build_projector
 from serving.medvint.vision import ClipTower, PmcClipTower, build_vision_tower
+from serving.medvint_te.configuration import MedVInTTEConfig
+from serving.server import is_medvint
 from serving.training.average import set_weights
 from serving.training.recipe import (
     PACKAGED_LLM,
@@ -46,9 +48,10 @@ RECIPE_FILE, TRAINED_FILE = "recipe.yaml", "trained.safetensors"
 QUERY_STD = 0.5
 """Of the demo's fresh queries: N(0, 1), torch's own, drowns what they see."""
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
-# PMC-CLIP's file has the text side too, and of the image tower more than MedVInT takes, which ends with layer3.
+# PMC-CLIP's file has the text side too, and of the image tower more than MedVInT-TD takes, which ends with layer3.
 _TOWER_PREFIX = re.compile(r"^(?:module\.)?visual\.|^tower\.|^vision_tower\.")
-_NOT_TAKEN = re.compile(r"layer4\..*|attnpool\..*|.*\.num_batches_tracked|num_batches_tracked")
+_NOT_TAKEN = re.compile(r"attnpool\..*|.*\.num_batches_tracked|num_batches_tracked")
+_STAGE = re.compile(r"layer(\d)\.")
 
 
 class BackboneError(RecipeError):
@@ -82,7 +85,7 @@ def begin(recipe: LanguageRecipe, data: Path, out: Path) -> Begun:
     start = Path(resolve(spec.start, data, out))
     if (start / RECIPE_FILE).is_file():
         return _from_run(start, recipe, data, out)
-    if not (start / "config.json").is_file():
+    if not is_medvint(start):
         raise BackboneError(f"{start} is neither a finished run nor a converted MedVInT folder.")
     if (start / "lora").is_dir():
         raise BackboneError(f"{start} keeps its LoRA apart; convert it again with LoRA merged, and begin with that.")
@@ -106,7 +109,7 @@ def _from_run(start: Path, recipe: LanguageRecipe, data: Path, out: Path) -> Beg
         )
     begun = begin(earlier.model_copy(update={"precision": recipe.precision}), data, out)
     trained = TrainedMedVInT(begun.medvint)
-    choose_trained(trained, earlier.rates, earlier.lora)
+    choose_trained(trained, earlier)
     set_weights(trained_parameters(trained), load_file(weights))
     return begun
 
@@ -158,7 +161,7 @@ def load_language_model(decoder: Decoder, dtype: torch.dtype) -> Any:
         raise BackboneError(f"{folder} holds no weights of a language model: {str(error).splitlines()[0]}") from error
 
 
-def load_tower(source: str, config: MedVInTConfig) -> PmcClipTower | ClipTower:
+def load_tower(source: str, config: MedVInTConfig | MedVInTTEConfig) -> PmcClipTower | ClipTower:
     """The image tower from PMC-CLIP's own file, a stage of the demo, or a folder of CLIP, at the recipe's image size.
 
     Raises:
@@ -174,8 +177,13 @@ def load_tower(source: str, config: MedVInTConfig) -> PmcClipTower | ClipTower:
     tensors = {name: stored.read() for name, stored in open_tensors([path]).items()}
     inside = {name: tensor for name, tensor in tensors.items() if _TOWER_PREFIX.match(name)}
     named = {_TOWER_PREFIX.sub("", name): tensor for name, tensor in (inside or tensors).items()}
-    _load(tower, {name: tensor for name, tensor in named.items() if not _NOT_TAKEN.fullmatch(name)}, source)
+    _load(tower, {name: tensor for name, tensor in named.items() if _is_taken(name, tower.stages)}, source)
     return tower
+
+
+def _is_taken(name: str, stages: int) -> bool:
+    stage = _STAGE.match(name)
+    return not _NOT_TAKEN.fullmatch(name) and (stage is None or int(stage[1]) <= stages)
 
 
 def _clip_weights(folder: Path, wanted: nn.Module) -> dict[str, torch.Tensor]:

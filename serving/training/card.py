@@ -17,7 +17,7 @@ from serving.evaluation.leaderboard import COLUMNS, line
 from serving.evaluation.report import find, read_report
 from serving.training.beginning import RECIPE_FILE
 from serving.training.checkpoint import read_log
-from serving.training.recipe import LanguageRecipe, RecipeError, load_recipe
+from serving.training.recipe import LanguageRecipe, MaskedModel, RecipeError, RunRecipe, load_recipe
 from serving.training.results import MODEL, ORIGINAL
 
 DATA = {
@@ -59,7 +59,7 @@ def write_card(folder: Path, reports: Sequence[Path] = ()) -> None:
         ReportError: a report cannot be read.
     """
     recipe = load_recipe(folder / RECIPE_FILE)
-    if not isinstance(recipe, LanguageRecipe):
+    if not isinstance(recipe, RunRecipe):
         raise RecipeError(f"{folder.name} has no model of its own: the stages after it have.")
     text = make_card(recipe, read_log(folder / "log.jsonl"), [read_report(path) for path in reports])
     for place in (folder, folder / ORIGINAL, folder / MODEL):
@@ -67,7 +67,7 @@ def write_card(folder: Path, reports: Sequence[Path] = ()) -> None:
             (place / "README.md").write_text(text, encoding="utf-8")
 
 
-def make_card(recipe: LanguageRecipe, log: Sequence[Mapping[str, Any]], reports: Sequence[Mapping[str, Any]]) -> str:
+def make_card(recipe: RunRecipe, log: Sequence[Mapping[str, Any]], reports: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown."""
     parts = [f"# {recipe.name}", recipe.about.strip(), WARNING]
     if reports:
@@ -93,7 +93,7 @@ def _figures(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _measured_in_training(recipe: LanguageRecipe, log: Sequence[Mapping[str, Any]]) -> list[str]:
+def _measured_in_training(recipe: RunRecipe, log: Sequence[Mapping[str, Any]]) -> list[str]:
     """The last or the best evaluation: every token of the answer the greedy choice."""
     rows = []
     for source in recipe.data.validate_on:
@@ -113,7 +113,7 @@ def _measured_in_training(recipe: LanguageRecipe, log: Sequence[Mapping[str, Any
     return [table, "Percent of answers whose every token is the most probable one. Curves: `curves.svg`."]
 
 
-def _data(recipe: LanguageRecipe) -> str:
+def _data(recipe: RunRecipe) -> str:
     lines = ["| data | split | share of its images an epoch | licence |", "|---|---|---|---|"]
     for source in recipe.data.train:
         if source.set == "labels":
@@ -122,21 +122,24 @@ def _data(recipe: LanguageRecipe) -> str:
         else:
             name, licence = DATA[source.set]
             lines.append(f"| {name} | {source.split} | {source.share:.0%} | {licence} |")
-    if recipe.text_tie:
+    if isinstance(recipe, LanguageRecipe) and recipe.text_tie:
         lines.append(f"| {TEXTS[0]} | | | {TEXTS[1]} |")
     return "\n".join(lines)
 
 
-def _how(recipe: LanguageRecipe, log: Sequence[Mapping[str, Any]]) -> str:
-    lora = recipe.lora
+def _how(recipe: RunRecipe, log: Sequence[Mapping[str, Any]]) -> str:
+    lora, model = recipe.lora, recipe.model
+    if isinstance(model, MaskedModel):
+        reader, begun = "Text encoder", model.encoder
+    else:
+        reader, begun = "Language model", model.llm
     rates = ", ".join(f"{part} {rate:g}" for part, rate in recipe.rates.model_dump().items() if rate)
     length = f"{recipe.steps} steps" if recipe.steps else f"{recipe.epochs} epochs"
     lines = [
-        f"- Begun with: {recipe.model.start or recipe.model.llm}"
-        + (f", tower {recipe.model.tower}" if recipe.model.tower else ""),
-        f"- Language model: LoRA, rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.modules)}"
+        f"- Begun with: {model.start or begun}" + (f", tower {model.tower}" if model.tower else ""),
+        f"- {reader}: LoRA, rank {lora.rank}, alpha {lora.alpha:g}, on {', '.join(lora.modules)}"
         if lora
-        else f"- Language model: {'trained whole' if recipe.rates.llm else 'at rest'}",
+        else f"- {reader}: {'trained whole' if getattr(recipe.rates, recipe.reader) else 'at rest'}",
         f"- Rates: {rates}; AdamW, cosine, {length}, {recipe.rows_a_step or recipe.batch} rows a step, "
         f"{recipe.precision}, seed {recipe.seed}",
     ]

@@ -36,7 +36,7 @@ def measure(recipe: LanguageRecipe, data: Path, out: Path, steps: int) -> dict[s
     begun = begin(recipe, data, out)
     # Without dropout, so that the losses can be compared.
     trained = TrainedMedVInT(begun.medvint).eval()
-    choose_trained(trained, recipe.rates, recipe.lora)
+    choose_trained(trained, recipe)
     optimizer = torch.optim.AdamW(trained_parameters(trained).values(), lr=0.0)
     plan, _ = read_data(recipe, begun, data)
     config = begun.medvint.config

@@ -8,11 +8,11 @@ plan[1234].segments
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.utils.data import Dataset
@@ -36,6 +36,16 @@ class Item:
     segments: list[Segment]
     closed: list[bool]
     texts: list[list[int]] = field(default_factory=list)
+
+
+class Encode(Protocol):
+    """Rows to tokens; `earlier` is another question of the image, as the dialogue so far."""
+
+    def __call__(self, row: Row, earlier: Row | None = None) -> Segment: ...
+
+
+Collate = Callable[[Sequence[Item]], dict[str, Any]]
+"""Items to the tensors that a `Trained` takes."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +135,7 @@ class Plan(Dataset[Item]):
     def __init__(
         self,
         sources: Sequence[tuple[Sequence[Group], float]],
-        encoder: Encoder,
+        encoder: Encode,
         pictures: Pictures,
         *,
         batch: int,
@@ -184,7 +194,7 @@ class Plan(Dataset[Item]):
 class HeldOut(Dataset[Item]):
     """The questions of a validation set, the image as it is or black; no question is left out."""
 
-    def __init__(self, groups: Sequence[Group], encoder: Encoder, pictures: Pictures, blank: bool = False) -> None:
+    def __init__(self, groups: Sequence[Group], encoder: Encode, pictures: Pictures, blank: bool = False) -> None:
         self.parts = [
             part for group in sorted(groups, key=lambda one: one.length) for part in _batched(group.rows, group.most)
         ]
@@ -199,6 +209,14 @@ class HeldOut(Dataset[Item]):
         return Item(pixels, [self.encoder(row) for row in rows], [row.closed for row in rows])
 
 
+def which_closed(items: Sequence[Item]) -> torch.Tensor:
+    """Bool [n, questions of the item that has the most]."""
+    closed = torch.zeros(len(items), max(len(item.closed) for item in items), dtype=torch.bool)
+    for number, item in enumerate(items):
+        closed[number, : len(item.closed)] = torch.tensor(item.closed)
+    return closed
+
+
 @dataclass(frozen=True)
 class Collator:
     """Items to the tensors that `TrainedMedVInT.forward` takes."""
@@ -208,16 +226,13 @@ class Collator:
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
         packed = pack([item.segments for item in items], self.prefix, self.image_token_id)
-        closed = torch.zeros(len(items), max(len(item.closed) for item in items), dtype=torch.bool)
-        for number, item in enumerate(items):
-            closed[number, : len(item.closed)] = torch.tensor(item.closed)
         batch = {
             "input_ids": packed.input_ids,
             "position_ids": packed.position_ids,
             "attention_mask": packed.attention_mask,
             "labels": packed.labels,
             "segments": packed.segments,
-            "closed": closed,
+            "closed": which_closed(items),
             "pixel_values": torch.stack([item.pixels for item in items]),
         }
         texts = [text for item in items for text in item.texts]

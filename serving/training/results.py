@@ -4,6 +4,7 @@ write_results(trained, begun, recipe, Path("data/training/medvint-7b-blank"))
 
 In the run's folder: `trained.safetensors` (float32, what moved), `original/` (for `medvint convert`) and `model/`
 (ready to serve, LoRA merged). The language model is in `original/` only where it is not the one that was named.
+MedVInT-TE has no `original/`.
 """
 
 import json
@@ -14,15 +15,18 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
 
 from serving.checkpoints import convert
 from serving.converted_folder import new_folder, output_sizes, write_weights
 from serving.demo import CALIBRATION
+from serving.medvint.processing import MedVInTImageProcessor
 from serving.original_keys import TOWER_CHILDREN
 from serving.training.beginning import TRAINED_FILE, Begun
 from serving.training.checkpoint import save_whole
-from serving.training.recipe import LanguageRecipe
-from serving.training.trained import TrainedMedVInT, trained_parameters
+from serving.training.recipe import LanguageRecipe, MaskedRecipe, RunRecipe
+from serving.training.te import TrainedTE
+from serving.training.trained import Trained, TrainedMedVInT, trained_parameters
 from serving.weight_files import StoredTensor
 
 ORIGINAL, MODEL = "original", "model"
@@ -50,10 +54,7 @@ def write_results(trained: TrainedMedVInT, begun: Begun, recipe: LanguageRecipe,
     Raises:
         ConversionError: a folder cannot be written (the disk is full).
     """
-    moved = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(trained).items()}
-    save_whole(folder / TRAINED_FILE, lambda path: save_file(moved, path))
-    for name in (ORIGINAL, MODEL):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    _keep_moved(trained, folder)
     dtype = _DTYPES[recipe.precision]
     state = {name: tensor for name, tensor in trained.medvint.state_dict().items() if "num_batches" not in name}
     if begun.medvint.config.tie_word_embeddings:
@@ -63,6 +64,34 @@ def write_results(trained: TrainedMedVInT, begun: Begun, recipe: LanguageRecipe,
         convert(folder / ORIGINAL, begun.llm, folder / MODEL, tokenizer=begun.llm_tokenizer, dtype=dtype)
     else:
         _write_model(state, begun, recipe, dtype, folder / MODEL)
+
+
+def write_te_results(
+    trained: TrainedTE, tokenizer: PreTrainedTokenizerBase, recipe: MaskedRecipe, folder: Path
+) -> None:
+    """Write `trained.safetensors` and `model/`: the original's code loads no MedVInT-TE of another shape than its own.
+
+    Raises:
+        ConversionError: the folder cannot be written (the disk is full).
+    """
+    _keep_moved(trained, folder)
+    config, dtype = trained.te.config, _DTYPES[recipe.precision]
+    state = {name: tensor for name, tensor in trained.te.state_dict().items() if "num_batches" not in name}
+    weights = {name: StoredTensor.held(tensor) for name, tensor in _merged(state, recipe).items()}
+    with new_folder(folder / MODEL, sum(output_sizes(weights, dtype).values())) as model:
+        write_weights(weights, dtype, model, _say_nothing)
+        config.dtype = dtype
+        config.save_pretrained(model)
+        tokenizer.save_pretrained(model)
+        MedVInTImageProcessor(config.vision.image_size).save_pretrained(model)
+
+
+def _keep_moved(trained: Trained, folder: Path) -> None:
+    """`trained.safetensors`; the folders that an interrupted end left are removed."""
+    moved = {name: p.detach().cpu().contiguous() for name, p in trained_parameters(trained).items()}
+    save_whole(folder / TRAINED_FILE, lambda path: save_file(moved, path))
+    for name in (ORIGINAL, MODEL):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _write_original(
@@ -104,7 +133,7 @@ def _write_model(
         write_weights(weights, dtype, folder, _say_nothing)
 
 
-def _merged(state: dict[str, torch.Tensor], recipe: LanguageRecipe) -> dict[str, torch.Tensor]:
+def _merged(state: dict[str, torch.Tensor], recipe: RunRecipe) -> dict[str, torch.Tensor]:
     """The state with LoRA added to the weights that it changes, on the CPU."""
     merged = {}
     for name, tensor in state.items():

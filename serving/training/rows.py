@@ -1,7 +1,8 @@
 """From the data sets that a recipe names to what is trained on: image, prompt, answer.
 
 The texts are the original MedVInT's, to the space: a caption has an empty prompt; a choice is answered with the whole
-choice as PMC-VQA writes it (" A:Lateral view "), a blank with the same less its letter.
+choice as PMC-VQA writes it (" A:Lateral view "), a blank with the same less its letter. MedVInT-TE's choices are in
+words of its own, and answered by the letter alone.
 
 rows = read_source(Source(set="pmc-oa"), Path("data"))
 """
@@ -9,7 +10,8 @@ rows = read_source(Source(set="pmc-oa"), Path("data"))
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+import string
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,27 +39,31 @@ class Row:
     closed: bool = False
 
 
-def read_source(source: Source, data: Path) -> list[Row]:
-    """The rows of one set; `data` is the folder of all sets.
+def read_source(source: Source, data: Path, by_letter: bool = False) -> list[Row]:
+    """The rows of one set.
+
+    Args:
+        data: the folder of all sets.
+        by_letter: choices as MedVInT-TE reads and answers them.
 
     Raises:
         BenchmarkError: its files are missing or in another layout, or it is empty.
     """
     folder = data / (FOLDERS.get(source.set, source.set) if source.folder is None else source.folder)
-    rows = list(_read(source, folder))[: source.rows]
+    rows = list(_read(source, folder, _letter if by_letter else _choice))[: source.rows]
     if not rows:
         raise BenchmarkError(f"{folder} has no rows of {source.name}, split {source.split}.")
     return rows
 
 
-def _read(source: Source, folder: Path) -> Iterator[Row]:
+def _read(source: Source, folder: Path, choice: Callable[[VqaRow], Row]) -> Iterator[Row]:
     match source.set:
         case "pmc-oa":
             captions = _captions(folder, "pmc_oa" if source.split == "all" else source.split)
             return (row for row in captions if _in_part(source, row.image.name))
         case "pmc-vqa-choice":
             found = pmc_vqa_rows(folder, source.split, choices_shown=True)
-            return (_choice(row) for row in found if _in_part(source, row.image_path.name))
+            return (choice(row) for row in found if _in_part(source, row.image_path.name))
         case "pmc-vqa-blank":
             found = pmc_vqa_rows(folder, source.split, choices_shown=False)
             return (_blank(row) for row in found if _in_part(source, row.image_path.name))
@@ -66,7 +72,7 @@ def _read(source: Source, folder: Path) -> Iterator[Row]:
         case "vqa-rad":
             return map(_open, vqa_rad_rows(folder, source.split))
         case "own":
-            return (_choice(row) if row.choices_shown else _open(row) for row in own_rows(folder, source.split))
+            return (choice(row) if row.choices_shown else _open(row) for row in own_rows(folder, source.split))
         case "labels":
             return map(_open, label_rows(folder, held_out=source.part == "held-out"))
 
@@ -105,6 +111,11 @@ def _open(row: VqaRow) -> Row:
 def _choice(row: VqaRow) -> Row:
     prompt = prompts.load("choice").render(question=row.question, choices=row.choices)
     return Row(row.image_path, prompt, row.choices[row.correct or 0], closed=True)
+
+
+def _letter(row: VqaRow) -> Row:
+    prompt = prompts.load("medvint_te_choice").render(question=row.question, choices=row.choices)
+    return Row(row.image_path, prompt, string.ascii_uppercase[row.correct or 0], closed=True)
 
 
 def _blank(row: VqaRow) -> Row:

@@ -4,9 +4,9 @@ trained = TrainedMedVInT(medvint)
 trained(**collator(items))["loss"]
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from peft import LoraConfig
@@ -15,23 +15,36 @@ from torch.nn import functional
 
 from serving.medvint.modeling import MedVInTForConditionalGeneration, encode_images
 from serving.training.packing import IGNORE
-from serving.training.recipe import Lora, Rates
+from serving.training.recipe import Lora, RunRecipe
 
-PARTS = {"tower": "medvint.vision_tower.", "projector": "medvint.projector.", "llm": "medvint.language_model."}
 ABSENT = -100
 """In `hits`: a row of the batch has fewer questions than this column."""
 # CLIP's last norm is only on the class token, after what MedVInT takes: it would never get a gradient.
 _WITHOUT_GRADIENT = "vision_tower.vision_model.post_layernorm."
 
 
-class TrainedMedVInT(nn.Module):
-    """What transformers' Trainer trains.
+class Trained(nn.Module):
+    """What transformers' Trainer trains: its forward pass gives `loss`, and in evaluation `hits` too."""
+
+    accepts_loss_kwargs = True
+    parts: ClassVar[Mapping[str, str]]
+    """Of each part that has a rate, how the names of its weights begin."""
+
+    def part_of(self, name: str) -> str:
+        """The part that one of the weights belongs to."""
+        return next(part for part, prefix in self.parts.items() if name.startswith(prefix))
+
+
+class TrainedMedVInT(Trained):
+    """MedVInT-TD.
 
     The tower is always in evaluation mode, also where its weights move: BatchNorm's statistics of a few images are
     worse than those it came with.
     """
 
-    accepts_loss_kwargs = True
+    parts: ClassVar = {
+        "tower": "medvint.vision_tower.", "projector": "medvint.projector.", "llm": "medvint.language_model."
+    }  # fmt: skip
 
     def __init__(self, medvint: MedVInTForConditionalGeneration, text_weight: float = 0.0) -> None:
         super().__init__()
@@ -133,12 +146,12 @@ def without_lora(llm: Any) -> Iterator[None]:
         llm.enable_adapters()
 
 
-def choose_trained(trained: TrainedMedVInT, rates: Rates, lora: Lora | None) -> None:
-    """Parameters of parts that have a rate are trained, in float32; of the language model only LoRA where there is."""
+def choose_trained(trained: Trained, recipe: RunRecipe) -> None:
+    """Parameters of parts that have a rate are trained, in float32; of what reads the text only LoRA where there is."""
     for name, parameter in trained.named_parameters():
-        part = next(part for part, prefix in PARTS.items() if name.startswith(prefix))
-        wanted = getattr(rates, part) is not None and _WITHOUT_GRADIENT not in name
-        if part == "llm" and lora is not None:
+        part = trained.part_of(name)
+        wanted = getattr(recipe.rates, part) is not None and _WITHOUT_GRADIENT not in name
+        if part == recipe.reader and recipe.lora is not None:
             wanted = wanted and ".lora_" in name
         parameter.requires_grad_(wanted)
         if wanted:

@@ -30,9 +30,9 @@ from transformers import (
 from serving.training.average import Average, set_weights
 from serving.training.checkpoint import Log, save_whole
 from serving.training.curves import write_curves
-from serving.training.plan import Collator, Item, Plan
-from serving.training.recipe import LanguageRecipe
-from serving.training.trained import ABSENT, PARTS, TrainedMedVInT, trained_parameters
+from serving.training.plan import Collate, Item, Plan
+from serving.training.recipe import RunRecipe
+from serving.training.trained import ABSENT, Trained, trained_parameters
 
 WEIGHTS, AVERAGED = "model.safetensors", "average.safetensors"
 BEST = "best.safetensors"
@@ -41,9 +41,9 @@ _NOT_LOGGED = ("_runtime", "_per_second", "_time", "total_flos", "epoch")
 
 
 class MedVInTTrainer(Trainer):
-    """Trains a `TrainedMedVInT`."""
+    """Trains a `Trained`."""
 
-    def __init__(self, recipe: LanguageRecipe, average: Average | None, **kwargs: Any) -> None:
+    def __init__(self, recipe: RunRecipe, average: Average | None, **kwargs: Any) -> None:
         self.recipe, self.average = recipe, average
         super().__init__(**kwargs)
 
@@ -53,15 +53,16 @@ class MedVInTTrainer(Trainer):
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            named = trained_parameters(model or self.model)  # type: ignore[arg-type]
+            trained: Trained = model or self.model  # type: ignore[assignment]
+            named = trained_parameters(trained)
             groups = [
                 {
-                    "params": [parameter for name, parameter in named.items() if prefix in name],
-                    "lr": getattr(self.recipe.rates, part),
+                    "params": [parameter for name, parameter in named.items() if trained.part_of(name) == part],
+                    "lr": rate,
                     "weight_decay": getattr(self.recipe.weight_decay, part),
                 }
-                for part, prefix in PARTS.items()
-                if getattr(self.recipe.rates, part) is not None
+                for part, rate in self.recipe.rates
+                if rate is not None
             ]
             self.optimizer = torch.optim.AdamW(groups)
         return self.optimizer
@@ -130,7 +131,7 @@ class Progress(TrainerCallback):
 
 
 def exact_match(prediction: EvalPrediction) -> dict[str, float]:
-    """Of `TrainedMedVInT`'s hits, in percent: all, open and closed."""
+    """Of `Trained`'s hits, in percent: all, open and closed."""
     hits = np.asarray(prediction.predictions)
     hits = hits[hits != ABSENT]
     by_kind = {"exact": hits, "open": hits[hits < 2], "closed": hits[hits >= 2]}
@@ -138,11 +139,11 @@ def exact_match(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def make_trainer(
-    recipe: LanguageRecipe,
-    trained: TrainedMedVInT,
+    recipe: RunRecipe,
+    trained: Trained,
     plan: Plan,
     validation: dict[str, Dataset[Item]],
-    collator: Collator,
+    collator: Collate,
     folder: Path,
     processes: int = 1,
 ) -> MedVInTTrainer:

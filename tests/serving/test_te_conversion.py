@@ -2,14 +2,16 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from serving import checkpoints
 from serving.checkpoints import convert
+from serving.conversion_check import DifferentAnswersError, check
 from serving.decoders import DecoderError
 from serving.medvint_te.configuration import MedVInTTEConfig
 from serving.medvint_te.modeling import MedVInTTEForMaskedLM
@@ -81,6 +83,20 @@ def test_the_encoder_may_come_from_its_own_folder(state, model, encoder, tmp_pat
     # LoRA was in the checkpoint's own encoder only.
     changed = {name for name, tensor in expected.items() if not torch.equal(found[name], tensor)}
     assert changed and all(".self.query." in name or ".self.value." in name for name in changed)
+
+
+@pytest.mark.parametrize("name", ["projector.query_embed.weight", "fusion.1.linear2.weight"])
+def test_check_notices_a_wrong_weight(name, state, model, encoder, tmp_path):
+    wrong = load_file(shutil.copytree(model, tmp_path / "wrong") / "model.safetensors")
+    save_file(wrong | {name: wrong[name].roll(1, -1) * 2}, tmp_path / "wrong" / "model.safetensors", {"format": "pt"})
+    source = save(without_encoder(state) | encoder_twins(state), tmp_path / "source")
+    with pytest.raises(DifferentAnswersError, match="Do not use it"):
+        check(source, encoder, tmp_path / "wrong")
+
+
+def encoder_twins(state):
+    """The encoder under the name that it has outside PEFT alone."""
+    return {name: tensor for name, tensor in state.items() if name.startswith("llama_model.")}
 
 
 def without(*keys):

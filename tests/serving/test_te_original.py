@@ -3,7 +3,9 @@
 import pytest
 import torch
 
+from serving.conversion_check import check
 from serving.medvint_te.answering import Answerer
+from serving.medvint_te.conversion_check import LENGTHS
 from tests.serving.random_checkpoints import fingerprint
 from tests.serving.te_models import converted
 from tests.serving.te_variants import VARIANTS, reference
@@ -12,9 +14,9 @@ from tests.serving.variants import pictures
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def variant(request, tmp_path_factory):
-    """A name, and what the converted folder answers with."""
+    """A name, the converted folder, and what answers with it."""
     folder = converted(request.param, tmp_path_factory.mktemp(request.param))
-    return request.param, Answerer.load(folder, torch.float32)
+    return request.param, folder, Answerer.load(folder, torch.float32)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -28,7 +30,7 @@ def test_reference_is_of_these_weights_and_depends_on_the_image(name):
 
 @torch.no_grad()
 def test_the_answer_s_positions_are_the_original_s(variant):
-    name, answerer = variant
+    name, _, answerer = variant
     seen = answerer.look(pictures())
     text = answerer.text
     for case in reference(name)["cases"]:
@@ -46,3 +48,11 @@ def test_the_answer_s_positions_are_the_original_s(variant):
         tokens, expected = torch.tensor(case["tokens"]), torch.tensor(case["logprobs"])
         assert found.argmax(-1).tolist() == tokens[:, 0].tolist()
         torch.testing.assert_close(found.gather(1, tokens), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_check_finds_the_folder_to_answer_as_its_source(variant, tmp_path):
+    name, folder, _ = variant
+    torch.save(VARIANTS[name].state(), tmp_path / "pytorch_model.bin")
+    compared = check(tmp_path / "pytorch_model.bin", folder, folder)
+    assert compared.tokens == compared.equal_tokens == sum(length + 1 for length in LENGTHS)
+    assert compared.largest_difference < 1e-3

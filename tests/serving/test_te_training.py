@@ -1,117 +1,233 @@
-"""MedVInT-TE's training: what is masked and learned, that it learns, goes on where it stopped, and can be served."""
+"""MedVInT-TE's training: what is masked and learnt, that it learns, goes on where it stopped, and can be served."""
 
-import random
+import csv
+import json
+import shutil
 
 import pytest
 import torch
+import yaml
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import BertConfig, BertModel
 
-from serving.evaluation.benchmarks import VqaRow
 from serving.medvint_te.answering import Answerer, Asked
-from serving.medvint_te.modeling import IGNORE
-from serving.training.te import TERecipe, TETrainer
-from serving.training.te_batch import collate, example
-from tests.serving.te_models import SLOTS, tiny
+from serving.medvint_te.beginning import minilm_folder
+from serving.training.beginning import BackboneError
+from serving.training.packing import IGNORE
+from serving.training.plan import Item
+from serving.training.recipe import RECIPES, RecipeError, Source, load_recipe, parse_recipe
+from serving.training.rows import Row, read_source
+from serving.training.run import train
+from serving.training.te import TrainedTE, begin_te
+from serving.training.te_batch import MaskedCollator, MaskedEncoder
+from tests.serving.te_models import SLOTS, save, tiny
+from tests.serving.te_variants import TEXT, write_text_encoder
 from tests.serving.variants import pictures
 
 ANSWERS = {"Which plane?": ("axial", "coronal"), "Is it a lung?": ("yes", "no")}
-RECIPE = TERecipe(
-    sets={"own": 1.0}, images=2, questions=2, rates={"projector": 3e-3, "encoder": 3e-3, "fresh": 3e-3}, steps=80,
-    crop=0.0, degrees=0,
-)  # fmt: skip
+RATES = {"projector": 3e-3, "encoder": 3e-3, "fresh": 3e-3}
+RECIPE = {
+    "stage": "masked-answers",
+    "name": "tiny",
+    "about": "A test.",
+    "model": {"start": "{data}/te"},
+    "data": {"train": [{"set": "own"}], "validate_on": [{"set": "own"}]},
+    "rates": RATES,
+    "steps": 80,
+    "batch": 2,
+    "precision": "fp32",
+    "log_every": 1,
+    "save_every": 80,
+    "evaluate_every": 80,
+}
+SHORT = {"steps": 4, "save_every": 2, "evaluate_every": 4, "average": 0.5}
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """Two pictures, and of each question two answers."""
-    folder = tmp_path_factory.mktemp("pictures")
-    made = []
-    for number, picture in enumerate(pictures()):
-        picture.save(folder / f"{number}.png")
-        for question, answers in ANSWERS.items():
-            path = folder / f"{number}.png"
-            made.append(VqaRow(f"{number}/{question}", "own", path, question, answers[number], False, "", ""))
-    return {"own": made}
+def data(tmp_path_factory):
+    """A tiny MedVInT-TE, and two pictures with two questions, each answered by the picture alone."""
+    folder = tmp_path_factory.mktemp("data")
+    save(tiny(), folder / "te")
+    (folder / "own").mkdir()
+    with (folder / "own" / "train.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "question", "answer"])
+        for number, picture in enumerate(pictures()):
+            picture.save(folder / "own" / f"{number}.png")
+            rows.writerows([f"{number}.png", question, answers[number]] for question, answers in ANSWERS.items())
+    return folder
 
 
-def trainer(rows, recipe=RECIPE):
-    answerer = tiny()
-    torch.manual_seed(1)
-    return TETrainer(recipe, answerer.model, answerer.text.tokenizer, rows)
+def recipe(**changes):
+    return parse_recipe(yaml.safe_dump(RECIPE | changes), "test")
+
+
+def curve(folder, name):
+    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [record[name] for record in records if name in record]
+
+
+def row(answer, question="Which plane?"):
+    return Row("picture", f"Question: {question}The Answer is:", answer)
+
+
+def batch(text, *rows):
+    encode = MaskedEncoder(text)
+    return MaskedCollator(text)([Item(torch.zeros(3, 64, 64), [encode(row) for row in rows], [False] * len(rows))])
 
 
 @pytest.mark.parametrize("slots", [SLOTS, None])
-def test_the_answer_is_masked_and_learned_with_its_end(slots, rows):
+def test_the_answer_is_masked_and_learnt_with_its_end(slots):
     text = tiny(answer_slots=slots).text
-    row = rows["own"][0]
-    made = example(row, text)
-    prompt, answer = text.blank(row.question), text.answer(row.answer)
+    made = batch(text, row("axial"), row("yes", "Is it a lung, or is it not?"))
+    prompt, answer = text.blank("Which plane?"), text.answer("axial")
     mask, end = text.config.mask_token_id, text.config.end_token_id
-    assert made.ids == [text.first_id, *prompt, *[mask] * (slots or len(answer)), end]
-    learned = [(place, token) for place, token in enumerate(made.labels) if token != IGNORE]
+    ids = [text.first_id, *prompt, *[mask] * (slots or len(answer)), end]
+    assert made["input_ids"][0, : len(ids)].tolist() == ids
+    learnt = [(place, token) for place, token in enumerate(made["labels"][0].tolist()) if token != IGNORE]
     begin = len(prompt) + 1
     expected = [(begin + place, token) for place, token in enumerate([*answer, end])]
     # The original learns its first token too.
-    assert learned == ([(0, text.first_id)] if slots is None else []) + expected
-    batch = collate([made, made], text)
-    assert batch["labels"].shape == batch["input_ids"].shape == batch["attention_mask"].shape
+    assert learnt == ([(0, text.first_id)] if slots is None else []) + expected
+    assert made["images"].tolist() == [0, 0] and made["places"].tolist() == [0, 1]
 
 
-def test_choices_that_are_shown_are_learned_by_letter(rows):
-    text = tiny(answer_slots=None, text_length=64).text
-    row = rows["own"][0]
-    shown = VqaRow(
-        *[getattr(row, name) for name in list(row.__dataclass_fields__)[:8]], (" A:axial ", " B:oblique "), 1, True
-    )
-    made = example(shown, text)
-    assert [token for token in made.labels if token != IGNORE][1:-1] == text.answer("B")
-    assert "oblique" in text.words(made.ids)
+def test_choices_that_are_shown_are_answered_by_letter(data, tmp_path):
+    (tmp_path / "own").mkdir()
+    lines = "image,question,answer,choices\n0.png,Which plane?,oblique,axial|oblique\n"
+    (tmp_path / "own" / "train.csv").write_text(lines)
+    (found,) = read_source(Source(set="own"), tmp_path, by_letter=True)
+    text = tiny().text
+    assert found.answer == "B" and found.closed
+    assert text.tokens(found.prompt) == text.choice("Which plane?", (" A:axial ", " B:oblique "))
 
 
-def test_what_has_no_room_is_left_out(rows):
-    row = rows["own"][0]
-    long = VqaRow("0", "own", row.image_path, "Which?", "an answer of far too many words", False, "", "")
-    assert example(long, tiny().text) is None
-    assert example(long, tiny(answer_slots=None, text_length=8).text) is None
+@pytest.mark.parametrize(
+    ("made", "settings"),
+    [
+        (row("an answer of far too many words"), {}),
+        (row("axial", "Which plane of all planes?"), {"answer_slots": None, "text_length": 12}),
+        (row("\u200b"), {}),
+    ],
+)
+def test_what_has_no_room_is_not_trained_on_and_does_not_break_validation(made, settings):
+    text = tiny(**settings).text
+    assert MaskedEncoder(text).fits(row("yes", "A?")) and not MaskedEncoder(text).fits(made)
+    assert batch(text, made)["input_ids"].shape[1] <= text.longest
 
 
-def test_it_learns_what_depends_on_the_picture_alone_and_is_served(rows, tmp_path):
-    training = trainer(rows)
-    losses = [training.step() for _ in range(RECIPE.steps)]
-    assert losses[-1] < 0.25 < losses[0]
-    assert training.exact_match(rows["own"]) == 100
+def test_an_answer_without_room_for_its_end_is_a_miss():
+    answerer = tiny()
+    text = answerer.text
+    made = batch(text, row("a b c d e"))
+    learnt = made["labels"][made["labels"] != IGNORE]
+    assert len(learnt) == SLOTS + 1 and text.config.end_token_id not in learnt
+    hits = TrainedTE(answerer.model).eval()(**made)["hits"]
+    assert hits.tolist() == [[0]]
+
+
+def test_it_learns_what_depends_on_the_picture_alone_and_is_served(data, tmp_path):
+    folder = train(recipe(), data, tmp_path)
+    # Of training, the loss has the queries' dropout in it.
+    assert curve(folder, "own_loss")[0] < 0.4 < 4 < curve(folder, "loss")[0]
+    assert curve(folder, "own_exact") == [100.0]
     # Without the picture at most one of two answers can be right.
-    assert training.exact_match(rows["own"], blank=True) <= 50
-    training.export(tmp_path / "model")
-    answerer = Answerer.load(tmp_path / "model")
-    with Image.open(rows["own"][-1].image_path) as picture:
+    assert curve(folder, "own-blank_exact")[0] <= 50.0
+    card = (folder / "model" / "README.md").read_text()
+    assert "| own, train | 80 | 100.0 |" in card and "Text encoder: trained whole" in card
+    answerer = Answerer.load(folder / "model")
+    with Image.open(data / "own" / "1.png") as picture:
         (seen,) = answerer.look([picture])
     assert [a.text for a in answerer.answer([Asked(seen, question) for question in ANSWERS])] == ["coronal", "no"]
 
 
-@pytest.mark.parametrize("lora", [None, 2])
-def test_it_goes_on_where_it_stopped(lora, rows, tmp_path):
-    recipe = TERecipe(**RECIPE.__dict__ | {"steps": 4, "average": 0.5, "lora": lora})
-    whole = trainer(rows, recipe)
-    before = [whole.step(), whole.step()]
-    whole.save(tmp_path / "checkpoint.pt")
-    after = [whole.step(), whole.step()]
-    torch.rand(3), random.random()
-    again = trainer(rows, recipe)
-    again.resume(tmp_path / "checkpoint.pt")
-    assert [again.step(), again.step()] == pytest.approx(after, rel=1e-5)
-    assert after != before
-    for name, tensor in whole.trained.items():
-        torch.testing.assert_close(again.trained[name], tensor)
-        torch.testing.assert_close(again.average[name], whole.average[name])
-    assert all(("lora_" in name) == (lora is not None) for name in whole.trained if name.startswith("text_encoder."))
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "modules": ["query", "value"]}])
+def test_it_goes_on_exactly_where_it_stopped(lora, data, tmp_path):
+    short = recipe(**SHORT, lora=lora)
+    whole = train(short, data, tmp_path / "whole")
+    again = tmp_path / "again" / "tiny"
+    again.mkdir(parents=True)
+    for name in ("recipe.yaml", "log.jsonl"):
+        shutil.copy(whole / name, again)
+    shutil.copytree(whole / "checkpoint-2", again / "checkpoint-2")
+    train(short, data, tmp_path / "again", resume=True)
+    for name in ("loss", "grad_norm", "own_exact", "own-blank_loss"):
+        assert curve(again, name) == curve(whole, name)
+    ours, theirs = (load_file(folder / "trained.safetensors") for folder in (again, whole))
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert all(("lora_" in name) == (lora is not None) for name in ours if name.startswith("te.text_encoder."))
+    served = load_file(whole / "model" / "model.safetensors")
+    before = load_file(data / "te" / "model.safetensors")
+    assert served.keys() == {name for name in before if "num_batches" not in name}
+    moved = {name.split(".")[0] for name, tensor in served.items() if not torch.equal(tensor, before[name])}
+    assert moved == {"projector", "text_encoder", "text_embed", "image_token", "fusion", "mlm_projection"}
 
 
-def test_what_rests_is_not_moved(rows):
-    recipe = TERecipe(**RECIPE.__dict__ | {"rates": {"fresh": 1e-2}})
-    training = trainer(rows, recipe)
-    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
-    training.step()
-    moved = {name for name, t in training.model.state_dict().items() if not torch.equal(t, before[name])}
-    assert moved
-    assert not [name for name in moved if name.startswith(("vision_tower.", "projector.", "text_encoder."))]
+def test_what_rests_is_not_moved_and_a_run_is_gone_on_from(data, tmp_path):
+    first = train(recipe(steps=1, warmup=0, rates={"fresh": 1e-2}), data, tmp_path)
+    assert not [name for name in load_file(first / "trained.safetensors") if ".text_encoder." in name]
+    model, _ = begin_te(recipe(model={"start": str(first)}), data, tmp_path)
+    before = load_file(data / "te" / "model.safetensors")
+    after = model.state_dict()
+    moved = {name.split(".")[0] for name in before if not torch.equal(after[name], before[name])}
+    assert "fusion" in moved and not moved & {"vision_tower", "projector", "text_encoder"}
+
+
+def test_a_bert_is_read_from_its_folder_and_stays_whole(tmp_path):
+    folder = write_text_encoder(tmp_path / "bert", "bert")
+    BertModel(BertConfig(**TEXT["bert"]), add_pooling_layer=False).save_pretrained(folder)
+    write_text_encoder(tmp_path / "words", "bert")
+    parts = {"encoder": str(folder), "tokenizer": str(tmp_path / "words"), "vision_config": {"layers": [1, 1, 1, 1]}}
+    parts["projector_config"] = {"num_layers": 1}
+    made = recipe(model=parts, rates=RATES | {"tower": 1e-3}, lora={"modules": ["query"]}, precision="bf16")
+    model, _ = begin_te(made, tmp_path, tmp_path)
+    assert len([name for name in model.state_dict() if "lora_A" in name]) == TEXT["bert"]["num_hidden_layers"]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    for missing in folder.glob("*.safetensors"):
+        missing.unlink()
+    with pytest.raises(BackboneError, match="no weights of a BERT"):
+        begin_te(made, tmp_path, tmp_path)
+
+
+def test_the_small_one_begins_with_the_demo_s_tower_and_minilm(tmp_path):
+    model, tokenizer = begin_te(load_recipe("medvint-te-small"), tmp_path, tmp_path)
+    assert model.config.answer_slots == 8 and model.config.mask_token_id == tokenizer.mask_token_id
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert str(minilm_folder()) not in model.config.to_json_string()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"learning_rate": 1}, "learning_rate: Extra inputs"),
+        ({"rates": {"llm": 1e-3}}, "rates.llm: Extra inputs"),
+        ({"rates": {}}, "nothing is trained"),
+        ({"model": {"start": "small", "tower": "x"}}, "brings all parts"),
+        ({"model": {"encoder": "x", "vision_config": {"widht": 1}}}, "no field named widht"),
+        ({"model": {"encoder": "x"}}, "random weights must be trained"),
+        ({"model": {"encoder": "x", "tower": "y"}, "rates": {"fresh": 1e-3}}, "begin fresh"),
+        ({"lora": {"rank": 8}, "rates": {"fresh": 1e-3}}, "needs a rate: `rates.encoder`"),
+        ({"data": {"train": [{"set": "pmc-oa"}]}, "best": None}, "captions only"),
+        ({"data": {"train": [{"set": "slake"}], "dialogue_share": 0.1}}, "dialogue_share: Extra inputs"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_and_the_setting_named(change, words):
+    wrong = yaml.safe_load((RECIPES / "medvint-te-small.yaml").read_text()) | change
+    with pytest.raises(RecipeError, match=words):
+        parse_recipe(yaml.safe_dump(wrong), "mine.yaml")
+
+
+def test_a_hostile_recipe_runs_nothing(tmp_path):
+    text = f"stage: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path [{tmp_path}/ran]]"
+    with pytest.raises(RecipeError, match="not YAML"):
+        parse_recipe(text, "mine.yaml")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_beginning_that_is_no_medvint_te_is_told(data, tmp_path):
+    with pytest.raises(BackboneError, match="neither a finished run of a MedVInT-TE"):
+        train(recipe(model={"start": "{data}/own"}), data, tmp_path)
+    of_td = yaml.safe_load((RECIPES / "medvint-7b-slake.yaml").read_text()) | {"model": {"start": "{data}/te"}}
+    with pytest.raises(BackboneError, match="nor a converted MedVInT folder"):
+        train(parse_recipe(yaml.safe_dump(of_td), "td"), data, tmp_path)

@@ -147,7 +147,7 @@ def test_packed_questions_cost_one_prefix_and_give_the_loss_of_each_by_itself(da
     read = recipe(data={"train": [{"set": "own"}]})
     begun = begin(read, data, data)
     trained = TrainedMedVInT(begun.medvint).eval()
-    choose_trained(trained, read.rates, read.lora)
+    choose_trained(trained, read)
     plan, _ = read_data(read, begun, data)
     config = begun.medvint.config
     collate = Collator(config.projector.num_image_tokens, config.image_token_id)
@@ -175,7 +175,7 @@ def test_original_names_and_hugging_face_form_are_the_trained_model(data, uninte
     read = recipe(**LORA)
     begun = begin(read, data, uninterrupted.parent)
     trained = TrainedMedVInT(begun.medvint)
-    choose_trained(trained, read.rates, read.lora)
+    choose_trained(trained, read)
     trained.load_state_dict(load_file(uninterrupted / "trained.safetensors"), strict=False)
     made = convert(uninterrupted / "original", data / "PMC_LLAMA_7B", tmp_path / "again")
     plan, _ = read_data(read, begun, data)

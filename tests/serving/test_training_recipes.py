@@ -14,6 +14,7 @@ from assistant.cli import app
 from serving.decoders import open_decoder
 from serving.medvint.configuration import MedVInTConfig
 from serving.medvint.modeling import MedVInTForConditionalGeneration
+from serving.medvint_te.answering import Answerer
 from serving.original_keys import our_name
 from serving.training.beginning import BackboneError, load_tower
 from serving.training.card import make_card
@@ -22,13 +23,19 @@ from serving.training.recipe import RECIPES, RecipeError, Source, dump_recipe, l
 from serving.training.results import original_name
 from serving.training.rows import Row, read_source
 from serving.training.run import train
-from tests.serving import training_data, variants
+from tests.serving import te_models, training_data, variants
 
 IN_ORDER = [
     "demo-tower", "demo-projector", "demo-vqa",
     "medvint-7b-caption", "medvint-7b-choice", "medvint-7b-blank", "medvint-7b-slake", "medvint-7b-vqa-rad",
+    "medvint-te-small", "medvint-te-choice", "medvint-te-blank", "medvint-te-slake", "medvint-te-vqa-rad",
 ]  # fmt: skip
 PARTS = {"vision_config": training_data.VISION, "projector_config": training_data.QUERIES}
+MASKED_PARTS = {
+    "vision_config": training_data.VISION | {"layers": [1, 1, 1, 1]},
+    "projector_config": {"num_queries": 4, "num_layers": 1},
+    "embed_dim": 64,
+}
 DEMO_QUERIES = training_data.QUERIES | {
     "hidden_size": 32, "patch_norm": True, "position": "sine2d", "output_norm": True
 }  # fmt: skip
@@ -44,7 +51,11 @@ def smallest(name: str):
         case "projector":
             recipe |= PARTS | {"projector_config": DEMO_QUERIES, "hidden_size": 64, "steps": 2, "batch": 2}
         case _:
-            if name == "demo-vqa":
+            if name == "medvint-te-small":
+                recipe["model"] = {"start": "{data}/te"}
+            elif "encoder" in recipe["model"]:
+                recipe["model"] |= MASKED_PARTS
+            elif name == "demo-vqa":
                 recipe["model"] |= PARTS | {"llm": "{data}/PMC_LLAMA_7B", "projector_config": DEMO_QUERIES}
             elif "llm" in recipe["model"]:
                 recipe["model"] |= PARTS
@@ -57,7 +68,9 @@ def smallest(name: str):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return training_data.write(tmp_path_factory.mktemp("data"))
+    folder = training_data.write(tmp_path_factory.mktemp("data"))
+    te_models.save(te_models.tiny(), folder / "te")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +95,11 @@ def test_the_smallest_form_of_a_recipe_runs(name, data, out):
     assert records[-1]["step"] == 2 and all(record.get("loss", 1) > 0 for record in records)
     if recipe.stage in ("tower", "projector"):
         train(recipe, data, out, resume=True)
+        return
+    if recipe.stage == "masked-answers":
+        served = Answerer.load(folder / "model")
+        assert (served.config.answer_slots is not None) == (name == "medvint-te-small")
+        assert "Text encoder" in (folder / "model" / "README.md").read_text()
         return
     assert all(our_name(key) for key in load_file(folder / "original" / "model.safetensors"))
     served = MedVInTForConditionalGeneration.from_pretrained(folder / "model")

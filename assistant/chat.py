@@ -19,6 +19,7 @@ from assistant.feedback import Feedback
 from assistant.figure_search import FigureSearch
 from assistant.model import ImageNeededError, ImageNotReadError, ModelClient
 from assistant.notices import notices
+from assistant.occlusion import Where
 from assistant.served_model import ServedModel
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
@@ -49,8 +50,8 @@ class Turn:
 
     `images` are those that came with this question. `earlier_answers` are those that were asked for again, oldest
     first; `looked` is the sentence of "Did it look?", "" where nobody asked; `feedback` is what the person said of the
-    answer. `stage` says what is being done, "" when the turn is complete. `timings` are seconds: "search",
-    "first_token", "total".
+    answer, `where` the map of where it looked. `stage` says what is being done, "" when the turn is complete.
+    `timings` are seconds: "search", "first_token", "total".
     """
 
     question: str
@@ -67,6 +68,7 @@ class Turn:
     earlier_answers: tuple[str, ...] = ()
     looked: str = ""
     feedback: Feedback | None = None
+    where: Where | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What programs get: everything but the images' bytes."""

@@ -35,7 +35,7 @@ class Step:
     """How many of the covered images were asked about; `where` with the last of them."""
 
     done: int
-    total: int = PARTS
+    total: int
     where: Where | None = None
 
 
@@ -49,12 +49,13 @@ def cost(turn: Turn | None) -> str:
 
 
 async def where_looked(
-    assistant: Assistant, settings: Settings, turn: Turn, image: CleanImage
+    assistant: Assistant, settings: Settings, turn: Turn, image: CleanImage, grid: int = GRID
 ) -> AsyncGenerator[Step, None]:
     """Ask without captions and history, as "Did it look?" does. Closing the iterator ends it.
 
     Args:
         turn: complete; its question was about `image`.
+        grid: rows and columns of parts.
 
     Raises:
         NotScoredError: the server does not score answers.
@@ -64,27 +65,30 @@ async def where_looked(
     whole = await _scored(assistant, settings, turn.question, image, answer)
     all_covered = _clean(covered(image.image, 0, 0, 1))
     blank = await _scored(assistant, settings, turn.question, all_covered, answer)
-    yield Step(0)
+    parts = grid * grid
+    yield Step(0, parts)
     free = asyncio.Semaphore(AT_ONCE)
 
     async def without(row: int, column: int) -> Confidence:
         async with free:
-            shown = await asyncio.to_thread(lambda: _clean(covered(image.image, row, column)))
+            shown = await asyncio.to_thread(lambda: _clean(covered(image.image, row, column, grid)))
             return await _scored(assistant, settings, turn.question, shown, answer)
 
-    asked = [asyncio.create_task(without(row, column)) for row in range(GRID) for column in range(GRID)]
+    asked = [asyncio.create_task(without(row, column)) for row in range(grid) for column in range(grid)]
     try:
         for done, each in enumerate(asyncio.as_completed(asked), 1):
             await each
-            if done < PARTS:
-                yield Step(done)
+            if done < parts:
+                yield Step(done, parts)
     finally:
         for task in asked:
             task.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
     values = [task.result().raw for task in asked]
-    rows = tuple(tuple(values[start : start + GRID]) for start in range(0, PARTS, GRID))
-    yield Step(PARTS, where=Where(answer.strip(), whole.raw, blank.raw, rows, per_word=not whole.of_whole_answer))
+    rows = tuple(tuple(values[start : start + grid]) for start in range(0, parts, grid))
+    yield Step(
+        parts, parts, where=Where(answer.strip(), whole.raw, blank.raw, rows, per_word=not whole.of_whole_answer)
+    )
 
 
 async def _answer(assistant: Assistant, settings: Settings, question: str, image: CleanImage) -> str:

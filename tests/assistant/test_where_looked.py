@@ -102,10 +102,10 @@ async def test_the_real_model_is_asked_about_every_part(model_server, sample_ind
     assert await assistant.model.score([HumanMessage("What?")], "") == ()
 
     steps: list[Step] = []
-    async with aclosing(where_looked(assistant, settings, Turn(question, (image,), answer="CT"), image)) as asked:
+    async with aclosing(where_looked(assistant, settings, Turn(question, (image,), answer="CT"), image, 2)) as asked:
         async for step in asked:
             steps.append(step)
-    assert [step.done for step in steps] == list(range(PARTS + 1))
+    assert [step.done for step in steps] == list(range(5)) and {step.total for step in steps} == {4}
     told = steps[-1].where
     assert told.answer == answer.strip()
     assert told.whole == pytest.approx(np.exp(sum(scored)), abs=0.1)

@@ -28,6 +28,7 @@ from assistant.model import (
     ModelRefusedError,
     ModelTimeoutError,
 )
+from assistant.region import Region, read_region
 from assistant.settings import Settings
 from assistant.uploads import (
     ACCEPTED,
@@ -70,6 +71,11 @@ _FORM_SCHEMA = {
                     "properties": {
                         "question": {"type": "string"},
                         "image": {"type": "string", "format": "binary", "description": ACCEPTED},
+                        "region": {
+                            "type": "string",
+                            "description": "left,top,right,bottom in pixels: the part of the image that the question "
+                            "is about",
+                        },
                         "redact": {
                             "type": "boolean",
                             "description": "black out text that is burned into the image and may name a person",
@@ -109,8 +115,7 @@ def make_router(assistant: Assistant, settings: Settings) -> APIRouter:
     @router.post("/api/ask", openapi_extra=_FORM_SCHEMA, responses=ERRORS)
     async def ask(request: Request) -> JSONResponse:
         """Answer a question, about an image if one is sent."""
-        question, image, history = await _read(request, limits)
-        turn = await _last(assistant, question, image, history)
+        turn = await _last(assistant, *await _read(request, limits))
         return JSONResponse(turn.to_dict())
 
     @router.get("/healthz")
@@ -179,24 +184,27 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, unknown)
 
 
-async def _last(assistant: Assistant, question: str, image: CleanImage | None, history: Sequence[Turn]) -> Turn:
+async def _last(
+    assistant: Assistant, question: str, image: CleanImage | None, history: Sequence[Turn], region: Region | None
+) -> Turn:
     last: Turn | None = None
-    async with aclosing(assistant.ask(question, image, history)) as turns:
+    async with aclosing(assistant.ask(question, image, history, region=region)) as turns:
         async for turn in turns:
             last = turn
     assert last is not None
     return last
 
 
-async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage | None, list[Turn]]:
+async def _read(request: Request, limits: UploadLimits) -> tuple[str, CleanImage | None, list[Turn], Region | None]:
     form = await bounded_form(request, limits)
     try:
         question, history = text_field(form, "question").strip(), _past(text_field(form, "history"))
+        region = read_region(text_field(form, "region"))
         redact, confirmed = yes_field(form, "redact"), yes_field(form, "confirm_identity")
         image = await image_field(form, limits)
         if image:
             image = await asyncio.to_thread(admit, image, redact=redact, confirmed=confirmed)
-        return question, image, history
+        return question, image, history, region
     finally:
         await form.close()
 

@@ -17,6 +17,8 @@ from assistant.about_screen import build_about_screen, build_reports_screen
 from assistant.api import add_error_handlers, make_router
 from assistant.api_conversations import conversations_router
 from assistant.api_search import make_search_router
+from assistant.compare_screen import build_compare_screen
+from assistant.comparing import Comparison
 from assistant.conversations import Conversations
 from assistant.example_questions import read_examples
 from assistant.figure_library import Library
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     figures = FigureSearch(settings)
     metrics = TurnMetrics()
     assistant = MeteredAssistant(model, figures, settings, metrics)
+    comparison = Comparison(lambda client, asked: MeteredAssistant(client, figures, asked, metrics), model, settings)
     tools = make_tools(assistant, settings)
     library = Library(figures, settings)
     store = Conversations(settings.conversations_file) if _keeps(settings) else None
@@ -69,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             forgetting.cancel()
         await asyncio.to_thread(library.jobs.close)
         await opening
+        await comparison.close()
         await model.close()
 
     app = FastAPI(title="MedVInT assistant", lifespan=lifespan)
@@ -91,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     study = build_study_screen(gate, assistant, settings)
     _add_page(app, "Study", study, settings.max_upload_bytes * 10, settings)
     _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)
+    _add_page(app, "Compare", build_compare_screen(comparison, settings), settings.max_upload_bytes, settings)
     _add_page(app, "Reports", build_reports_screen(settings), settings.max_upload_bytes, settings)
     _add_page(app, "About", build_about_screen(settings), settings.max_upload_bytes, settings)
     # The page at the root comes last: it takes every address that no other has taken.

@@ -5,6 +5,7 @@ async for turn in assistant.ask("What is abnormal?", image):
     print(turn.stage, turn.answer)      # "searching the figures", then "answering", then ""
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -19,6 +20,8 @@ from assistant.feedback import Feedback
 from assistant.figure_search import FigureSearch
 from assistant.model import ImageNeededError, ImageNotReadError, ModelClient
 from assistant.notices import notices
+from assistant.occlusion import Where
+from assistant.region import Region, RegionError, cut
 from assistant.served_model import ServedModel
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
@@ -49,8 +52,8 @@ class Turn:
 
     `images` are those that came with this question. `earlier_answers` are those that were asked for again, oldest
     first; `looked` is the sentence of "Did it look?", "" where nobody asked; `feedback` is what the person said of the
-    answer. `stage` says what is being done, "" when the turn is complete. `timings` are seconds: "search",
-    "first_token", "total".
+    answer, `where` the map of where it looked. `stage` says what is being done, "" when the turn is complete.
+    `timings` are seconds: "search", "first_token", "total".
     """
 
     question: str
@@ -67,6 +70,7 @@ class Turn:
     earlier_answers: tuple[str, ...] = ()
     looked: str = ""
     feedback: Feedback | None = None
+    where: Where | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What programs get: everything but the images' bytes."""
@@ -99,19 +103,25 @@ class Assistant:
         history: Sequence[Turn] = (),
         *,
         temperature: float = 0.0,
+        region: Region | None = None,
     ) -> AsyncGenerator[Turn, None]:
         """The turn as it grows; the last one yielded has stage "". Closing the iterator stops the model.
 
         Args:
             temperature: 0 for the likeliest answer; above, one drawn at random, which is how asking again differs.
+            region: the part of `image` that the question is about; the model gets the crop beside the whole, or the
+                crop alone where it reads one image, which a note says.
 
         Raises:
-            EmptyQuestionError, QuestionTooLongError: before anything was done.
+            EmptyQuestionError, QuestionTooLongError, RegionError: before anything was done.
             ModelError: its subclasses say why there is no answer, or no more of it.
         """
         started = time.monotonic()
         question = self._checked(question, image)
-        turn = Turn(question, (image,) if image else ())
+        if region and image is None:
+            raise RegionError("A region needs the image that it is part of. Please send both.")
+        crop = await asyncio.to_thread(cut, image, region) if image and region else None
+        turn = Turn(question, tuple(one for one in (image, crop) if one))
         seen = image or current_image(history)
 
         yield (turn := replace(turn, stage=self.figures.stage()))
@@ -135,6 +145,8 @@ class Assistant:
         if served.answers_alone and not seen:
             yield turn
             raise ImageNeededError(f"{served.name} answers questions about an image only. Please add one.")
+        if crop and served.max_images in (None, 1):
+            turn = replace(turn, notes=(*turn.notes, f"{served.name} reads one image: it was given the region alone"))
         captions = hits if self._settings.captions_in_prompt else []
         fitted = await fit([*history, turn], captions, served, self.model.count, self._settings.max_answer_tokens)
         turn = replace(turn, notes=(*turn.notes, *fitted.notes))

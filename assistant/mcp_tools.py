@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 
 from assistant.chat import Assistant, QuestionError
 from assistant.model import ModelError
+from assistant.region import read_region
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadError, UploadLimits, clean_upload
 from assistant.uploads_privacy import admit
@@ -52,6 +53,7 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
     async def ask_image(
         question: Annotated[str, Field(description="in plain words; may be empty where there is an image")],
         image: Annotated[str, Field(description="an image file as base64 or data: URL; empty for none")] = "",
+        region: Annotated[str, Field(description="left,top,right,bottom: what of the image it is about")] = "",
     ) -> dict[str, Any]:
         """Ask MedVInT about a medical image: answer, confidence, similar figures, and which sentences they support.
 
@@ -59,7 +61,7 @@ def make_tools(assistant: Assistant, settings: Settings) -> Tools:
         """
         try:
             clean = await asyncio.to_thread(_redacted, image, limits) if image else None
-            async with aclosing(assistant.ask(question, clean)) as turns:
+            async with aclosing(assistant.ask(question, clean, region=read_region(region))) as turns:
                 async for turn in turns:
                     last = turn
         except (UploadError, QuestionError, ModelError) as error:

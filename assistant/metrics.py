@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from assistant.chat import Assistant, QuestionError, Turn
 from assistant.figure_search import FigureSearch
 from assistant.model import HEALTH_TIMEOUT_S, ModelClient, ModelError
+from assistant.region import Region
 from assistant.settings import Settings
 from assistant.uploads import CleanImage
 
@@ -60,13 +61,15 @@ class MeteredAssistant(Assistant):
         history: Sequence[Turn] = (),
         *,
         temperature: float = 0.0,
+        region: Region | None = None,
     ) -> AsyncGenerator[Turn, None]:
         """As the chat turn's, which see."""
         began = time.monotonic()
         outcome, last = "stopped", None
         with self._metrics.running.track_inprogress():
             try:
-                async with aclosing(super().ask(question, image, history, temperature=temperature)) as turns:
+                asked = super().ask(question, image, history, temperature=temperature, region=region)
+                async with aclosing(asked) as turns:
                     async for turn in turns:
                         last = turn
                         yield turn

@@ -238,6 +238,37 @@ class ModelClient:
             self._lost()
             raise ModelNotReadyError(_NOT_READY) from error
 
+    async def score(self, messages: Sequence[BaseMessage], answer: str) -> tuple[float, ...]:
+        """The log-probability of each token of a given answer; () where the server does not say, as not all do.
+
+        Args:
+            answer: as the model would write it, with the space that it begins with.
+
+        Raises ModelNotReadyError, ModelTimeoutError.
+        """
+        served = await self.served()
+        body = {
+            "model": served.id,
+            "messages": [*_plain(messages), {"role": "assistant", "content": answer}],
+            "add_generation_prompt": False,
+            "continue_final_message": True,
+            "prompt_logprobs": 0,
+            "max_tokens": 1,
+            "temperature": 0,
+        }
+        address = f"{self._settings.model_base_url}/chat/completions"
+        try:
+            told = await self._http.post(address, json=body, timeout=self._settings.model_timeout_s)
+            if told.status_code == 400:
+                return ()
+            told.raise_for_status()
+            return _of_end(told.json().get("prompt_logprobs") or [], answer)
+        except httpx.TimeoutException as error:
+            raise ModelTimeoutError("The model was silent for too long. Please try again.") from error
+        except (httpx.HTTPError, ValueError) as error:
+            self._lost()
+            raise ModelNotReadyError(_NOT_READY) from error
+
     async def close(self) -> None:
         await self._http.aclose()
         await self._answers_http.aclose()
@@ -260,6 +291,18 @@ async def _name_request(request: httpx.Request) -> None:
 def _plain(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     converted = convert_to_openai_messages(list(messages))
     return converted if isinstance(converted, list) else [converted]
+
+
+def _of_end(told: Sequence[dict[str, Any] | None], answer: str) -> tuple[float, ...]:
+    """The log-probabilities of the last tokens, as many as make the answer; () where they do not make it."""
+    text, found = "", []
+    for entry in reversed(told):
+        if entry is None or len(text.strip()) >= len(answer.strip()):
+            break
+        [token] = entry.values()
+        text = str(token["decoded_token"]) + text
+        found.append(float(token["logprob"]))
+    return tuple(reversed(found)) if text.strip() == answer.strip() else ()
 
 
 def _token(chunk: AIMessageChunk) -> Token:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 STAGES = {
+    "where": "asking with a part covered",
     "download": "downloading",
     "read": "reading figures",
     "embed": "embedding figures",

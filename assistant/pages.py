@@ -8,7 +8,14 @@ DEMO = (
     "Small demonstration model: it names modality, region and common findings in radiology images, and is often wrong."
 )
 STUDY_AID = "Study aid. Not for diagnosis. Answers can be wrong; check them against the sources."
-PAGES = {"Chat": "", "Study": "study/", "Library": "library/", "Reports": "reports/", "About": "about/"}
+PAGES = {
+    "Chat": "",
+    "Study": "study/",
+    "Library": "library/",
+    "Compare": "compare/",
+    "Reports": "reports/",
+    "About": "about/",
+}
 """A page's name, as the header shows it, to its address below the root."""
 
 

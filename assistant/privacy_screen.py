@@ -125,7 +125,7 @@ class PrivacyGate:
 def told(waiting: Waiting) -> str:
     """What was found, in words and over the image; the image is in the text itself and nowhere on disk."""
     about = f'<p class="small">Your question: “{escape(waiting.question)}”</p>' if waiting.question else ""
-    also = "Press or drag over the image to black out more."
+    also = "Drag over the image to black out more. Press a box to leave it out."
     return (
         f'<h2 tabindex="-1">Before this image is sent</h2><p>{escape(waiting.findings.words())} '
         f"Nothing was kept or sent to the model yet.</p>{about}"

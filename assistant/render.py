@@ -69,6 +69,8 @@ def _answer(turn: Turn, number: int, waited_s: float, problem: str) -> str:
             parts.append(f'<span class="told">{told}</span>')
         if turn.looked:
             parts.append(f'<span class="looked">{escape(turn.looked)}</span>')
+        if turn.where:
+            parts.append(f'<span class="looked">{escape(turn.where.words())}</span>')
         if turn.feedback:
             parts.append(f'<span class="judged">{escape(turn.feedback.words())}</span>')
     if notes := [*turn.notes, *(note for image in turn.images for note in image.notes)]:

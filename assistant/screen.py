@@ -56,6 +56,7 @@ def build_screen(
                 with gr.Row(elem_id="after-answer", visible=False) as after_answer:
                     change = gr.Button("Change the question", elem_id="change", size="sm", scale=0, min_width=168)
                     look = gr.Button("Did it look?", elem_id="look", size="sm", scale=0, min_width=120)
+                    where = gr.Button("Where did it look?", elem_id="look-where", size="sm", scale=0, min_width=160)
                 feedback = FeedbackScreen() if store else None
                 gate = PrivacyGate()
                 box = gr.MultimodalTextbox(
@@ -74,6 +75,7 @@ def build_screen(
 
         session = Session(assistant, settings, chatbot, gate, examples)
         outputs: list[Any] = [chatbot, panel, box, turns]
+        after = [after_answer, look, where]
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         asked = box.submit(
             session.ask, [box, turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
@@ -87,11 +89,14 @@ def build_screen(
         looked = look.click(
             session.look, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
         )
+        mapped = where.click(
+            session.where, [turns], outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask", **quiet
+        )
         decided = gate.wire(session, turns, outputs, concurrency_limit=CONCURRENT_TURNS, concurrency_id="ask")
         gate.shown_after(asked)
-        answering = (asked, clicked, again, looked, *decided)
+        answering = (asked, clicked, again, looked, mapped, *decided)
         for event in answering:
-            event.then(session.shown, [turns], [after_answer, look], queue=False, **quiet)
+            event.then(session.shown, [turns], after, queue=False, **quiet)
             if beside:
                 beside.keep_after(event, turns)
         for event in answering:
@@ -106,14 +111,14 @@ def build_screen(
             chatbot.clear(session.start_again, None, outputs, queue=False, **quiet),
             new_chat.click(session.start_again, None, outputs, queue=False, **quiet),
         ):
-            event.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
+            event.then(session.after_answer, [turns], after, queue=False, **quiet)
             gate.shown_after(event)
             if beside:
                 beside.forget(event)
             if feedback:
                 feedback.close_after(event)
         taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
-        taken_back.then(session.after_answer, [turns], [after_answer, look], queue=False, **quiet)
+        taken_back.then(session.after_answer, [turns], after, queue=False, **quiet)
         if beside:
             beside.wire(screen, turns, session.show, session.start_again, outputs)
         screen.unload(session.leave)

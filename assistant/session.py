@@ -7,6 +7,7 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
@@ -18,12 +19,15 @@ from assistant.feedback_screen import thumbs
 from assistant.history import last_answered
 from assistant.looking import did_it_look
 from assistant.model import ModelError
+from assistant.pace import Pace
 from assistant.privacy_screen import CONFIRMED, PrivacyGate, Waiting
 from assistant.settings import Settings
 from assistant.upload_limits import UploadError, UploadLimits
 from assistant.upload_reader import UploadReader
 from assistant.uploads import CleanImage, clean_upload
 from assistant.uploads_privacy import inspect
+from assistant.where_html import where_map
+from assistant.where_looked import cost, where_looked
 
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
@@ -195,6 +199,36 @@ class Session:
         told = replace(turn, looked=looked.words())
         yield self._update([*turns[:number], told, *turns[number + 1 :]], _idle())
 
+    async def where(self, turns: list[Turn], request: gr.Request) -> AsyncGenerator[Update, None]:
+        """ "Where did it look?": the last answer's question once more for each part of its image, covered."""
+        number = last_answered(turns)
+        image = current_image(turns[: number + 1]) if number is not None else None
+        if number is None or image is None:
+            gr.Info("Ask a question about an image first.")
+            yield self._update(turns, gr.skip())
+            return
+        turn, pace = turns[number], Pace()
+
+        def shown(new: Turn) -> list[Turn]:
+            return [*turns[:number], new, *turns[number + 1 :]]
+
+        with self._running(request) as run:
+            told = f"{cost(turn)}: asking with the whole image first"
+            yield self._update(shown(replace(turn, notes=(*turn.notes, told))), _BUSY, keep=turns)
+            try:
+                async with aclosing(where_looked(self._assistant, self._settings, turn, image)) as steps:
+                    async for step in steps:
+                        if run.told_to_end.is_set():
+                            break
+                        if step.where:
+                            turn = replace(turn, where=step.where)
+                            break
+                        told = pace.told("where", step.done, step.total)
+                        yield self._update(shown(replace(turn, notes=(*turn.notes, told))), _BUSY, keep=turns)
+            except ModelError as error:
+                gr.Warning(str(error))
+            yield self._update([] if run.forget else shown(turn), _idle())
+
     def redraw(self, turns: list[Turn]) -> Update:
         """The turns as they are now; what is being written in the box stays."""
         return self._update(turns, gr.skip())
@@ -225,17 +259,19 @@ class Session:
         self._gate.let_go(str(request.session_hash))
         return self._update([], _idle())
 
-    def shown(self, turns: list[Turn], request: gr.Request) -> tuple[dict[str, Any], dict[str, Any]]:
+    def shown(self, turns: list[Turn], request: gr.Request) -> tuple[dict[str, Any], ...]:
         """The page shows the end of a run: what can now be done about the last answer."""
         if (run := self._runs.get(request.session_hash)) and run.ended:
             self.leave(request)
         return self.after_answer(turns)
 
-    def after_answer(self, turns: list[Turn]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def after_answer(self, turns: list[Turn]) -> tuple[dict[str, Any], ...]:
         """What can be done about the last answer; looking again only where it was about an image."""
         number = last_answered(turns)
         has_image = number is not None and current_image(turns[: number + 1]) is not None
-        return gr.update(visible=number is not None), gr.update(visible=has_image)
+        about = turns[number] if number is not None else None
+        where = gr.update(visible=has_image, value=f"Where did it look? ({cost(about)})")
+        return gr.update(visible=number is not None), gr.update(visible=has_image), where
 
     def leave(self, request: gr.Request) -> None:
         """A visitor's run is not waited for any more: its end is on the page, or the page is closed."""
@@ -310,7 +346,15 @@ class Session:
     ) -> Update:
         chat = render.messages(turns, self._save, waited_s=waited_s, problem=problem)
         shown = gr.update(value=chat, feedback_value=thumbs(turns))
-        return shown, render.panel(turns, self._assistant.figures.picture), box, turns if keep is None else keep
+        panel = self._map(turns) + render.panel(turns, self._assistant.figures.picture)
+        return shown, panel, box, turns if keep is None else keep
+
+    def _map(self, turns: list[Turn]) -> str:
+        """Where the last answer looked, if somebody asked."""
+        number = last_answered(turns)
+        where = turns[number].where if number is not None else None
+        image = current_image(turns[: number + 1]) if number is not None else None
+        return where_map(where, f"./gradio_api/file={quote(self._save(image))}") if where and image else ""
 
     def _save(self, image: CleanImage) -> str:
         return save_bytes_to_cache(image.data, f"{image.sha256[:16]}.png", self._cache)

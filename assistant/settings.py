@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     served_model_name: str = Field(
         default="medvint", description="the name under which the server knows the model; not set: the only one it has"
     )
+    compare_url: AnyHttpUrl | None = Field(default=None, description="a second server, for the page Compare")
+    compare_api_key: SecretStr = Field(default=SecretStr("EMPTY"), description="its key, where it asks for one")
+    compare_model_name: str = Field(default="", description="its model; not set: the only one it has")
     captions_in_prompt: bool = Field(
         default=False, description="put similar captions into the prompt (not for the demo)"
     )
@@ -95,6 +98,15 @@ class Settings(BaseSettings):
         """The server's address without `/v1`: `/health` lives there."""
         url = str(self.model_url) if self.model_url else f"http://127.0.0.1:{self.model_port}"
         return url.rstrip("/").removesuffix("/v1")
+
+    def compared(self) -> "Settings | None":
+        """The same settings for the second server; None where there is none."""
+        if self.compare_url is None:
+            return None
+        given = self.model_dump(exclude_unset=True, exclude={"served_model_name"})
+        named = {"served_model_name": self.compare_model_name} if self.compare_model_name else {}
+        other = {"model_url": self.compare_url, "model_api_key": self.compare_api_key, "captions_in_prompt": False}
+        return Settings(**{**given, **other, **named})
 
     @property
     def model_is_here(self) -> bool:

@@ -143,11 +143,13 @@ def _finish(image: Image.Image, source_format: str, notes: list[str]) -> CleanIm
     return CleanImage(hashlib.sha256(data).hexdigest(), image.width, image.height, source_format, tuple(notes), data)
 
 
-def rewritten(clean: CleanImage, image: Image.Image, note: str) -> CleanImage:
-    """`clean` with other pixels in mode RGB and one note more."""
+def rewritten(clean: CleanImage, image: Image.Image, *notes: str) -> CleanImage:
+    """`clean` with other pixels in mode RGB and some notes more."""
     data = _bare_png(image)
     sha256 = hashlib.sha256(data).hexdigest()
-    return replace(clean, sha256=sha256, width=image.width, height=image.height, notes=(*clean.notes, note), data=data)
+    return replace(
+        clean, sha256=sha256, width=image.width, height=image.height, notes=(*clean.notes, *notes), data=data
+    )
 
 
 def _bare_png(image: Image.Image) -> bytes:

@@ -92,7 +92,7 @@ def measure(folders: Sequence[Path], count: int, names: Sequence[str], font_file
             places = find_text(image.image)
             seconds.append(time.perf_counter() - began)
             read[image.sha256] = [place.text for place in places]
-        texts = [text for found in read.values() for text in found]
+        texts = [text for found in read.values() for text in found if text is not None]
         held = [text for text in texts if not names_nobody(text)]
         empty = [image for image in images if not inspect(image).places]
         found_on[str(folder.name)] = {

@@ -134,12 +134,13 @@ def names_nobody(text: str) -> bool:
 
 def _held(found: Sequence[TextPlace]) -> list[Box]:
     """The boxes that may name a person, and what stands beside them on one line: initials, days."""
-    held = [place.box for place in found if not names_nobody(place.text)]
-    others = [place.box for place in found if names_nobody(place.text)]
+    harmless = [place.box for place in found if place.text is not None and names_nobody(place.text)]
+    held = [place.box for place in found if place.text is None or not names_nobody(place.text)]
+    # It grows while it is gone through: what stands beside a neighbour is held up too.
     for box in held:
-        beside = [other for other in others if _on_one_line(box, other)]
+        beside = [other for other in harmless if _on_one_line(box, other)]
         held.extend(beside)
-        others = [other for other in others if other not in beside]
+        harmless = [other for other in harmless if other not in beside]
     return sorted(held, key=lambda box: (box[1], box[0]))
 
 

@@ -22,12 +22,18 @@ DETECTOR = "PP-OCRv6_det_small.onnx"
 RECOGNISER = "PP-OCRv6_rec_small.onnx"
 # The detector's time grows with the pixels; letters of a film are still read at this size.
 LONGEST_SIDE = 1280
+# Reading a page of text takes half a minute; what is full of text needs no reading to be held up.
+MOST_READ = 60
 # Faint and small letters are read with little certainty, and a name must not be missed.
 LEAST_SCORE = 0.3
 FIX = "Run `make setup`, which installs it."
 
 # One image at a time on one core: beside the model's own work, more would make every turn slower.
 _ONE_AT_A_TIME = threading.Lock()
+
+
+class _TooMuchTextError(Exception):
+    """More places than are read."""
 
 
 class TextReaderMissingError(UploadError):
@@ -39,12 +45,13 @@ class TextReaderMissingError(UploadError):
 @dataclass(frozen=True)
 class TextPlace:
     """`box` is left, top, right, bottom in pixels of the image, right and bottom outside of it; `score` is 0..1.
+    `text` is None where there was too much to be read: one box is around all of it then.
 
     The text may name a person: it is for deciding on this machine, is in no `repr`, and belongs in no log or answer.
     """
 
     box: tuple[int, int, int, int]
-    text: str = field(repr=False)
+    text: str | None = field(repr=False)
     score: float
 
 
@@ -55,7 +62,12 @@ def find_text(image: Image.Image) -> list[TextPlace]:
     """
     pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     with _ONE_AT_A_TIME:
-        found = _reader()(pixels, use_cls=False)
+        reader = _reader()
+        try:
+            found = reader(pixels, use_rec=True, use_cls=False)
+        except _TooMuchTextError:
+            boxes = reader(pixels, use_rec=False, use_cls=False).boxes
+            return [TextPlace(_box(boxes.reshape(-1, 2), image.size), None, 0.0)]
     if getattr(found, "boxes", None) is None or getattr(found, "txts", None) is None:
         return []
     places = [
@@ -99,7 +111,14 @@ def _reader() -> Any:
         raise TextReaderMissingError(
             f"{PACKAGE}, which finds text in images, does not start ({error}). {FIX}"
         ) from error
-    return RapidOCR(
+
+    class Reader(RapidOCR):
+        def recognize_txt(self, img: list[np.ndarray]) -> Any:
+            if len(img) > MOST_READ:
+                raise _TooMuchTextError
+            return super().recognize_txt(img)
+
+    return Reader(
         params={
             "Global.log_level": "critical",
             "Global.max_side_len": LONGEST_SIDE,

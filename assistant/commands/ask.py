@@ -22,6 +22,9 @@ def ask(
     confirm_identity: Annotated[
         bool, typer.Option("--confirm-identity", help="You have looked: the image names nobody.")
     ] = False,
+    region: Annotated[
+        str, typer.Option(metavar="L,T,R,B", help="Left, top, right, bottom in pixels: what of the image it is about.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Answer, hits, support and timings as JSON.")] = False,
 ) -> None:
     """Ask about an image, or without one, and print the answer and its sources.
@@ -33,6 +36,7 @@ def ask(
     \b
       medvint ask chest.png "Is there a pneumothorax?"
       medvint ask slice.dcm "Which organ is abnormal?" --redact --json
+      medvint ask chest.png "What is this opacity?" --region 120,80,310,260
       medvint ask "What is a pneumothorax?"
     """
     if len(words) > 2:
@@ -41,19 +45,20 @@ def ask(
     data = read_file(image) if image else None
     if image is None and Path(words[0]).is_file():
         raise CommandError(f'Give a question too, in quotes: medvint ask {words[0]} "What is abnormal?"')
-    turn = asyncio.run(_ask(words[-1], data, image.name if image else "", redact, confirm_identity))
+    turn = asyncio.run(_ask(words[-1], data, image.name if image else "", redact, confirm_identity, region))
     if json:
         print_json(turn.to_dict())
     else:
         typer.echo(turn_text(turn))
 
 
-async def _ask(question: str, data: bytes | None, name: str, redact: bool, confirmed: bool) -> "Turn":
+async def _ask(question: str, data: bytes | None, name: str, redact: bool, confirmed: bool, region: str) -> "Turn":
     from contextlib import aclosing
 
     from assistant.chat import Assistant
     from assistant.figure_search import FigureSearch
     from assistant.model import ModelClient, ModelNotReadyError
+    from assistant.region import read_region
     from assistant.settings import Settings
     from assistant.uploads import UploadLimits, clean_upload
 
@@ -69,7 +74,8 @@ async def _ask(question: str, data: bytes | None, name: str, redact: bool, confi
                 f"No model answers at {settings.model_root_url}. Start one with `medvint up` or `medvint serve`, "
                 "or name one that runs elsewhere: MEDVINT_MODEL_URL=http://server:8000"
             )
-        async with aclosing(Assistant(model, FigureSearch(settings), settings).ask(question.strip(), image)) as turns:
+        assistant = Assistant(model, FigureSearch(settings), settings)
+        async with aclosing(assistant.ask(question.strip(), image, region=read_region(region))) as turns:
             async for turn in turns:
                 last = turn
         return last

@@ -97,6 +97,9 @@ async def test_a_file_that_is_no_good(lonely, name, data, status, code):
         {"data": {"question": "What?", "history": '{"question": "a"}'}},
         {"data": {"question": "What?", "history": '[{"question": 1}]'}},
         {"data": {"question": "What?", "redact": "perhaps"}},
+        {"data": {"question": "What?", "region": "1,2,3"}},
+        {"data": {"question": "What?", "region": "1,2,300,400"}},
+        {"data": {"question": "What?", "region": "0,0,9,9"}, "files": {"image": ("a.png", png())}},
         {"data": {"question": "What?", "image": "text"}},
         {"files": {"question": ("q.txt", b"What?")}},
         {"data": {"question": "x" * 5000}},
@@ -106,7 +109,7 @@ async def test_a_file_that_is_no_good(lonely, name, data, status, code):
 async def test_a_request_that_cannot_be_read_is_the_clients_fault(lonely, request_):
     answer = await lonely.post("/api/ask", **request_)
     assert answer.status_code == 400
-    assert answer.json()["error"]["code"] in ("bad_request", "empty_question", "question_too_long")
+    assert answer.json()["error"]["code"] in ("bad_request", "bad_region", "empty_question", "question_too_long")
     assert "pydantic" not in answer.text
 
 
@@ -137,7 +140,7 @@ async def test_an_address_that_is_not_there(lonely, method, path):
 
 async def test_the_interface_describes_itself(lonely):
     form = (await lonely.get("/openapi.json")).json()["paths"]["/api/ask"]["post"]["requestBody"]
-    fields = {"question", "image", "history", "redact", "confirm_identity"}
+    fields = {"question", "image", "history", "region", "redact", "confirm_identity"}
     assert set(form["content"]["multipart/form-data"]["schema"]["properties"]) == fields
 
 

@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
@@ -14,8 +14,8 @@ from assistant.doctor import examine
 from assistant.settings import Settings
 from assistant.uploads import CleanImage, UploadLimits, clean_upload
 from assistant.uploads_measure import covered, with_name
-from assistant.uploads_privacy import IdentityFoundError, admit, black_out, inspect, names_nobody
-from assistant.uploads_text import TextReaderMissingError, find_text
+from assistant.uploads_privacy import IdentityFoundError, _held, admit, black_out, inspect, names_nobody
+from assistant.uploads_text import TextPlace, TextReaderMissingError, find_text
 
 EXAMPLES = Path(__file__).parents[2] / "assistant" / "examples"
 NAME = "DOE^JANE 12.03.1954"
@@ -46,8 +46,10 @@ def no_reader(monkeypatch):
     uploads_text._reader.cache_clear()
 
 
-@pytest.mark.parametrize("film", ["ct-head.png", "mri-abdomen.png", "ultrasound-heart.png"])
-@pytest.mark.parametrize(("height", "turned"), [(12, False), (20, False), (16, True)])
+@pytest.mark.parametrize(
+    ("film", "height", "turned"),
+    [("ct-head.png", 12, False), ("mri-abdomen.png", 20, False), ("ultrasound-heart.png", 16, True)],
+)
 def test_a_drawn_name_is_found_and_can_be_blacked_out(film, height, turned):
     image, ink = with_name(example(film), NAME, ImageFont.load_default(height), 200, turned)
     found = inspect(image)
@@ -74,6 +76,27 @@ def test_side_markers_are_read_and_name_nobody():
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     assert not inspect(clean_upload(buffer.getvalue(), "", UploadLimits()))
+
+
+def test_a_page_of_text_is_held_up_whole_without_being_read():
+    page = Image.new("RGB", (600, 600), "white")
+    draw = ImageDraw.Draw(page)
+    for left in range(20, 560, 90):
+        for top in range(20, 560, 40):
+            draw.text((left, top), "Doe 1954", fill="black", font=ImageFont.load_default(16))
+    (place,) = find_text(page)
+    assert place.text is None
+    left, top, right, bottom = place.box
+    assert left <= 20 and top <= 24 and right > 530 and bottom > 540
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    assert inspect(clean_upload(buffer.getvalue(), "", UploadLimits())).places == (place.box,)
+
+
+def test_an_initial_beside_a_name_is_held_up_with_it_and_a_marker_elsewhere_is_not():
+    name, initial, marker = (10, 10, 90, 30), (98, 11, 110, 29), (10, 200, 30, 220)
+    found = [TextPlace(name, "García", 0.9), TextPlace(initial, "M.", 0.9), TextPlace(marker, "R", 0.9)]
+    assert _held(found) == [name, initial]
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,13 @@ def test_an_answer_can_be_asked_again_doubted_and_its_question_changed(chat: Pag
         re.compile(r"Without the image it would have said .*With another")
     )
     expect(chat.locator("button.stop-button")).to_have_count(0)
+    # The map is said to cost something, and can be given up; its whole run is tested without a page.
+    expect(chat.locator("#look-where")).to_contain_text(re.compile(r"49 short questions, about \d+ (s|min)"))
+    chat.locator("#look-where").click()
+    expect(chat.locator(f"{BOT} .note")).to_contain_text(re.compile("asking with"))
+    chat.locator("button.stop-button").click()
+    expect(chat.locator("button.stop-button")).to_have_count(0)
+    expect(chat.locator(f"{BOT} .looked")).to_have_count(1)
     chat.locator("#change").click()
     expect(chat.locator(BOT)).to_have_count(0)
     box = chat.locator("#question textarea")

@@ -4,7 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import ImageFont
 from playwright.sync_api import Page, expect
+
+from assistant.uploads import UploadLimits, clean_upload
+from assistant.uploads_measure import with_name
+from tests.axe import serious_findings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "assistant" / "examples"
 # A small machine that also runs the engine is slow; nothing here measures time.
@@ -129,10 +134,29 @@ def test_an_example_is_one_click(chat: Page):
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_nothing_is_cut_off_at_either_width(chat: Page, width: int):
+def test_nothing_is_cut_off_at_either_width_and_a_name_is_blacked_out_first(chat: Page, tmp_path, width: int):
     chat.set_viewport_size({"width": width, "height": 844})
-    ask(chat, "What is shown?", EXAMPLES / "ultrasound-heart.png")
-    wait_for_answer(chat)
+    film = clean_upload((EXAMPLES / "mri-brain.png").read_bytes(), "", UploadLimits())
+    named = tmp_path / "named.png"
+    named.write_bytes(with_name(film, "DOE^JANE 12.03.1954", ImageFont.load_default(18), 200, False)[0].data)
+    ask(chat, "What is shown?", named)
+    gate = chat.locator("#privacy")
+    expect(gate).to_contain_text("may name a person")
+    expect(gate.locator("h2")).to_be_focused()
+    expect(chat.locator("#question")).to_have_count(0)
+    black = gate.locator(".place.out")
+    expect(black).to_have_count(1)
+    # A mark follows its box, and the box its mark.
+    gate.locator("#privacy-places input").press("Space")
+    expect(black).to_have_count(0)
+    gate.locator(".place").click()
+    expect(gate.locator("#privacy-places input")).to_be_checked()
+    expect(black).to_have_count(1)
+    assert serious_findings(chat) == []
+    assert chat.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    gate.locator("#privacy-go").click()
+    expect(gate).to_be_hidden()
+    assert "one place with text blacked out" in wait_for_answer(chat)
     assert chat.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     expect(chat.locator("#study-aid")).to_be_visible()
 

@@ -205,6 +205,7 @@ def rows(read: Read) -> str:
         f"<td>{'error' if one.is_error else 'flaw'}</td><td>{escape(one.words)}</td><td>{escape(one.fix)}</td></tr>"
         for one in read.report
     )
+    head = "<tr><th>row</th><th>case</th><th></th><th>what</th><th>mend</th></tr>"
     blind = "".join(
         f"<tr><td>{escape(name)}</td><td>{one['score']:.0%}</td><td>{one['chance']:.0%}</td>"
         f"<td>{'passes' if one['passes'] else 'too well: the pack gives itself away'}</td></tr>"
@@ -212,7 +213,7 @@ def rows(read: Read) -> str:
     )
     return (
         f"<p>{read.rows} rows, {len(read.items)} can be used, {len(read.errors)} errors.</p>"
-        f"<table><tr><th>row</th><th>case</th><th></th><th>what</th><th>mend</th></tr>{lines}</table>"
+        f"{f'<table>{head}{lines}</table>' if lines else ''}"
         f"<h2>Without looking</h2><table><tr><th>guess</th><th>right</th><th>chance</th><th></th></tr>{blind}</table>"
     )
 
@@ -227,6 +228,8 @@ def results(found: Sequence[dict[str, Any]]) -> str:
         for row in found
         if row["n"] or row["not_graded"]
     )
+    if not lines:
+        return told(texts.NOBODY)
     return (
         "<table><tr><th>item</th><th>right</th><th>discrimination</th><th>options</th><th>confident errors</th>"
         f"<th>not graded</th></tr>{lines}</table>"

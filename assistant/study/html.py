@@ -8,7 +8,7 @@ from assistant.chat import Turn
 from assistant.study import texts, trial
 from assistant.study.items import Box, PublicItem, Reveal
 from assistant.study.other_reader import MARK_WORDS, Sentence
-from assistant.study.packs import Shelved
+from assistant.study.packs import Pack, Shelved
 from assistant.study.teacher import Read
 
 _SIGNS = {"right": "✓", "wrong": "✕", "not graded": "○"}
@@ -216,6 +216,12 @@ def rows(read: Read) -> str:
         f"{f'<table>{head}{lines}</table>' if lines else ''}"
         f"<h2>Without looking</h2><table><tr><th>guess</th><th>right</th><th>chance</th><th></th></tr>{blind}</table>"
     )
+
+
+def published(pack: Pack) -> str:
+    """A pack's version, and the link that a teacher gives to learners; a pack's name is plain."""
+    link = f'<a href="?pack={pack.name}">{texts.PACK_LINK}</a>'
+    return f'<p class="stage" role="status">{escape(texts.PUBLISHED.format(pack.title, pack.version))} {link}</p>'
 
 
 def results(found: Sequence[dict[str, Any]]) -> str:

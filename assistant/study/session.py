@@ -51,7 +51,9 @@ class StudySession:
             (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
         ]
         home = await asyncio.to_thread(self._home, learner)
-        return browsers, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
+        # A teacher's link names the pack that its learners are to practise.
+        wanted = [name for _, name in choices if name == request.query_params.get("pack")]
+        return browsers, gr.update(choices=choices, value=wanted), home, *[gr.update(interactive=True)] * len(MODES)
 
     def _home(self, learner: str) -> str:
         attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
@@ -277,7 +279,7 @@ class StudySession:
             pack = await asyncio.to_thread(teacher.publish, self._gate.shelf, found)
         except StudyError as error:
             return html.problem(str(error))
-        return html.told(f"Published: {pack.name}, version {pack.version}. It is in the list of packs on Practise.")
+        return html.published(pack)
 
     async def results(self, key: str, name: str) -> tuple[str, Any, Any]:
         """A pack's items as they were answered, and the answers that could not be marked."""

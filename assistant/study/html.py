@@ -63,10 +63,18 @@ def revealed(reveal: Reveal) -> str:
         f'<p class="verdict-line"><span aria-hidden="true">{_SIGNS[verdict.outcome]}</span> {escape(verdict.words)} '
         f'<span class="marks">{marks}</span></p>{note}'
         f'<p class="stem">{escape(reveal.stem)}</p>{_picture(reveal.attempt_id, alt, over=boxes + mark)}'
-        f"{key}{_ticked(reveal)}<p>{why}</p>"
+        f"{key}{_ticked(reveal)}<p>{why}</p>{_example(reveal)}"
         f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
         f"{' · ' + after if after else ''}</p></article>"
     )
+
+
+def _example(reveal: Reveal) -> str:
+    if not reveal.example:
+        return ""
+    words = escape(texts.EXAMPLE.format(reveal.said))
+    address = f"example/{escape(reveal.attempt_id)}.png"
+    return f'<figure class="study-example"><img src="{address}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
 def _ticked(reveal: Reveal) -> str:

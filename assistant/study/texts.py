@@ -35,6 +35,7 @@ ANSWER_INFO = "Write it, or choose: the list has every answer of this kind."
 OPTIONS = "Choose one"
 TICKS = "What tells the two apart?"
 TICKS_INFO = "Tick what one picture shows and the other does not; nothing where both show the same."
+EXAMPLE = "For comparison, a picture whose answer is {}"
 SHOWN_BY = {"A": "A alone", "B": "B alone", "": "not one alone"}
 TICKED = {True: "you ticked it", False: "you did not tick it"}
 REASONS = "features that tell them apart: {found} of {told} found in {pairs} pairs, {wrong} ticked that do not"

@@ -132,6 +132,11 @@ def _of_learners(router: APIRouter, gate: Gate, assistant: Assistant, settings: 
         """The picture of a question."""
         return Response(gate.image(attempt_id), media_type="image/png", headers=_NO_TRACE)
 
+    @router.get("/study/example/{attempt_id}.png")
+    def example(attempt_id: str) -> Response:
+        """The picture beside a reveal, for comparison."""
+        return Response(gate.example(attempt_id), media_type="image/png", headers=_NO_TRACE)
+
     @router.post("/api/study/hint")
     def hint(request: Request, body: AttemptBody) -> dict[str, Any]:
         """The next hint."""

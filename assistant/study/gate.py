@@ -67,6 +67,8 @@ class Gate:
         draw = random.Random(f"{learner}/{len(attempts)}/{self.log.secret()}")  # noqa: S311
         stopped = self.log.stopped()
         items = [item for item in self.shelf.items(packs) if item.item_id not in stopped]
+        if mode in ("practise", "trial"):
+            items = _without(items, self.log.example_cases(learner) - {attempt.case for attempt in attempts})
         now = datetime.fromtimestamp(self._clock(), UTC)
         if mode == "trial":
             plain = [item for item in items if not item.model_answer]
@@ -87,6 +89,13 @@ class Gate:
         if served is None:
             raise NoSuchAttemptError("There is no such image.")
         return exercises.picture(self.shelf, served.item)
+
+    def example(self, attempt_id: str) -> bytes:
+        """The picture that is shown beside a reveal for comparison, as PNG."""
+        item = self.log.example(attempt_id)
+        if item is None:
+            raise NoSuchAttemptError("There is no such image.")
+        return exercises.picture(self.shelf, item)
 
     def hint(self, learner: str, attempt_id: str) -> Hint:
         """The next hint of an open question.
@@ -170,6 +179,27 @@ class Gate:
         item = self.may_talk(learner, attempt_id)
         self.log.report_mistake(learner, item.item_id, words)
 
+    def _example(self, attempt: Attempt, item: Item, past: Sequence[Attempt]) -> str:
+        """The address of a picture of what was said instead of the key, one that was seen before if there is one."""
+        if attempt.mode != "practise" or attempt.verdict.outcome != "wrong" or item.kind == "place":
+            return ""
+        if self.log.example(attempt.attempt_id) is None:
+            is_open = {one.item.case for mode in MODES if (one := self.log.open_attempt(attempt.learner, mode))}
+            hidden = {case for cases in is_open for case in cases.split("+")} | {item.case}
+            said = attempt.commitment.answer
+            pool = [
+                one
+                for one in (self.shelf.items((item.pack,)) if item.pack in self.shelf.names() else ())
+                if one.stem == item.stem and one.gold.answer == said and one.case not in hidden
+            ]
+            if not pool:
+                return ""
+            seen = {one.case for one in past}
+            draw = random.Random(attempt.attempt_id)  # noqa: S311
+            shown = draw.choice([one for one in pool if one.case in seen] or pool)
+            self.log.show_example(attempt.learner, attempt.attempt_id, shown)
+        return f"/study/example/{attempt.attempt_id}.png"
+
     def _is_test(self, attempt: Attempt) -> bool:
         """Whether an answer was part of a trial's test, which tells nothing."""
         if attempt.mode != "trial":
@@ -239,11 +269,19 @@ class Gate:
             source=item.source,
             licence=item.licence,
             checklist=marking.ticked(item, commitment),
+            example=self._example(attempt, item, past),
             next_due=card.due.date().isoformat() if card else "",
             comes_back_today=confident and schedule.is_practice(attempt),
             image=f"/study/image/{attempt.attempt_id}.png",
             stem=item.stem,
         )
+
+
+def _without(items: Sequence[Item], cases: frozenset[str]) -> list[Item]:
+    """Items without those of some pictures, as far as a skill has others."""
+    left = [item for item in items if item.case not in cases]
+    skills = {item.skill.skill_id for item in left}
+    return left + [item for item in items if item.case in cases and item.skill.skill_id not in skills]
 
 
 def _ordered(options: Sequence[str], seed: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from assistant.chat import Turn
 from assistant.study import texts, trial
 from assistant.study.items import Box, PublicItem, Reveal
 from assistant.study.other_reader import MARK_WORDS, Sentence
-from assistant.study.packs import Shelved
+from assistant.study.packs import Pack, Shelved
 from assistant.study.teacher import Read
 
 _SIGNS = {"right": "✓", "wrong": "✕", "not graded": "○"}
@@ -63,10 +63,18 @@ def revealed(reveal: Reveal) -> str:
         f'<p class="verdict-line"><span aria-hidden="true">{_SIGNS[verdict.outcome]}</span> {escape(verdict.words)} '
         f'<span class="marks">{marks}</span></p>{note}'
         f'<p class="stem">{escape(reveal.stem)}</p>{_picture(reveal.attempt_id, alt, over=boxes + mark)}'
-        f"{key}{_ticked(reveal)}<p>{why}</p>"
+        f"{key}{_ticked(reveal)}<p>{why}</p>{_example(reveal)}"
         f'<p class="small">{escape(reveal.source)} · {escape(reveal.licence)}'
         f"{' · ' + after if after else ''}</p></article>"
     )
+
+
+def _example(reveal: Reveal) -> str:
+    if not reveal.example:
+        return ""
+    words = escape(texts.EXAMPLE.format(reveal.said))
+    address = f"example/{escape(reveal.attempt_id)}.png"
+    return f'<figure class="study-example"><img src="{address}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
 def _ticked(reveal: Reveal) -> str:
@@ -205,6 +213,7 @@ def rows(read: Read) -> str:
         f"<td>{'error' if one.is_error else 'flaw'}</td><td>{escape(one.words)}</td><td>{escape(one.fix)}</td></tr>"
         for one in read.report
     )
+    head = "<tr><th>row</th><th>case</th><th></th><th>what</th><th>mend</th></tr>"
     blind = "".join(
         f"<tr><td>{escape(name)}</td><td>{one['score']:.0%}</td><td>{one['chance']:.0%}</td>"
         f"<td>{'passes' if one['passes'] else 'too well: the pack gives itself away'}</td></tr>"
@@ -212,9 +221,15 @@ def rows(read: Read) -> str:
     )
     return (
         f"<p>{read.rows} rows, {len(read.items)} can be used, {len(read.errors)} errors.</p>"
-        f"<table><tr><th>row</th><th>case</th><th></th><th>what</th><th>mend</th></tr>{lines}</table>"
+        f"{f'<table>{head}{lines}</table>' if lines else ''}"
         f"<h2>Without looking</h2><table><tr><th>guess</th><th>right</th><th>chance</th><th></th></tr>{blind}</table>"
     )
+
+
+def published(pack: Pack) -> str:
+    """A pack's version, and the link that a teacher gives to learners; a pack's name is plain."""
+    link = f'<a href="?pack={pack.name}">{texts.PACK_LINK}</a>'
+    return f'<p class="stage" role="status">{escape(texts.PUBLISHED.format(pack.title, pack.version))} {link}</p>'
 
 
 def results(found: Sequence[dict[str, Any]]) -> str:
@@ -227,6 +242,8 @@ def results(found: Sequence[dict[str, Any]]) -> str:
         for row in found
         if row["n"] or row["not_graded"]
     )
+    if not lines:
+        return told(texts.NOBODY)
     return (
         "<table><tr><th>item</th><th>right</th><th>discrimination</th><th>options</th><th>confident errors</th>"
         f"<th>not graded</th></tr>{lines}</table>"

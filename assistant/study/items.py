@@ -195,6 +195,8 @@ class Reveal:
     source: str = ""
     licence: str = ""
     checklist: tuple[Ticked, ...] = ()
+    example: str = ""
+    """Address of a picture that shows what was said instead."""
     next_due: str = ""
     comes_back_today: bool = False
     image: str = ""

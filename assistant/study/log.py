@@ -37,6 +37,7 @@ CREATE TRIGGER IF NOT EXISTS attempts_are_never_changed BEFORE UPDATE ON attempt
 CREATE TABLE IF NOT EXISTS mistakes (item_id TEXT NOT NULL, learner TEXT NOT NULL, words TEXT NOT NULL,
   at REAL NOT NULL, PRIMARY KEY (item_id, learner));
 CREATE TABLE IF NOT EXISTS accepted (item_id TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (item_id, answer));
+CREATE TABLE IF NOT EXISTS examples (attempt_id TEXT PRIMARY KEY, learner TEXT NOT NULL, item TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS exams (learner TEXT PRIMARY KEY, day TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS told (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
@@ -201,6 +202,23 @@ class Log:
             rows = db.execute("SELECT answer FROM accepted WHERE item_id = ?", (item_id,)).fetchall()
         return tuple(row["answer"] for row in rows)
 
+    def show_example(self, learner: str, attempt_id: str, item: Item) -> None:
+        """Note which picture was shown beside a reveal; the first one stands."""
+        with self._open() as db:
+            row = (attempt_id, learner, ITEM.dump_json(item).decode())
+            db.execute("INSERT OR IGNORE INTO examples VALUES (?, ?, ?)", row)
+
+    def example(self, attempt_id: str) -> Item | None:
+        with self._open() as db:
+            row = db.execute("SELECT item FROM examples WHERE attempt_id = ?", (attempt_id,)).fetchone()
+        return ITEM.validate_json(row["item"]) if row else None
+
+    def example_cases(self, learner: str) -> frozenset[str]:
+        """Pictures whose keys a learner knows from reveals of others."""
+        with self._open() as db:
+            rows = db.execute("SELECT item FROM examples WHERE learner = ?", (learner,)).fetchall()
+        return frozenset(json.loads(row["item"])["case"] for row in rows)
+
     def set_exam(self, learner: str, day: date | None) -> None:
         """The day until which a learner wants to know it all; None for no such day."""
         with self._open() as db:
@@ -248,7 +266,7 @@ class Log:
             db.execute(
                 "DELETE FROM hints WHERE attempt_id IN (SELECT attempt_id FROM served WHERE learner = ?)", (learner,)
             )
-            for table in ("served", "mistakes", "exams"):
+            for table in ("served", "mistakes", "exams", "examples"):
                 db.execute(f"DELETE FROM {table} WHERE learner = ?", (learner,))  # noqa: S608
             return db.execute("DELETE FROM attempts WHERE learner = ?", (learner,)).rowcount
 

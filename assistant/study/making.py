@@ -49,8 +49,8 @@ def opened(path: Path) -> Callable[[], Image.Image]:
 
 
 def balanced(questions: Iterable[Question], draw: random.Random) -> Iterator[tuple[Question, tuple[str, ...]]]:
-    """Questions of one stem with their options: of those there are most of first, three keys at a time, as many of
-    each. What is left over at the end is left out."""
+    """Questions of one stem with their options, three at a time: one of each of the three keys that most are left of,
+    so that every key is asked about and none of a set is the better guess. What is left over is left out."""
     left: dict[str, list[Question]] = {}
     for question in questions:
         left.setdefault(question.key, []).append(question)
@@ -61,9 +61,8 @@ def balanced(questions: Iterable[Question], draw: random.Random) -> Iterator[tup
         if len(keys) < min(OPTIONS, len(left)) or len(keys) < 2:
             return
         options = tuple(sorted(keys, key=_in_order))
-        for _ in range(len(left[keys[-1]])):
-            for key in keys:
-                yield left[key].pop(), options
+        for key in keys:
+            yield left[key].pop(), options
 
 
 def _in_order(key: str) -> tuple[float, str]:

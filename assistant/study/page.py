@@ -148,6 +148,9 @@ def _uploaded(payload: ImageData | None) -> str | None:
 
 
 def _progress(session: StudySession, learner: Any, tab: Any, settings: Settings, quiet: dict[str, Any]) -> None:
+    with gr.Row(elem_classes="plan"):
+        day = gr.Textbox(label=texts.EXAM, info=texts.EXAM_INFO, max_length=10, elem_id="study-exam", scale=2)
+        plan = gr.Button(texts.EXAM_SAVE, size="sm", elem_id="study-exam-save", min_width=120, scale=0)
     shown = gr.HTML("", elem_id="study-progress")
     gr.HTML(f"<p class=small>{texts.LOG_OF_PERSON if settings.users_file else texts.LOG_OF_BROWSER}</p>")
     with gr.Row():
@@ -155,9 +158,6 @@ def _progress(session: StudySession, learner: Any, tab: Any, settings: Settings,
         back = gr.UploadButton(texts.LOG_UPLOAD, file_types=[".jsonl"], size="sm")
         anki = gr.DownloadButton(texts.ANKI, size="sm")
         delete = gr.Button(texts.LOG_DELETE, variant="stop", size="sm")
-    with gr.Row(equal_height=True):
-        day = gr.Textbox(label=texts.EXAM, info=texts.EXAM_INFO, max_length=10, elem_id="study-exam", scale=2)
-        plan = gr.Button(texts.EXAM_SAVE, size="sm", elem_id="study-exam-save", min_width=120)
     told = gr.HTML("", elem_id="study-told")
     plan.click(session.set_exam, [learner, day], [told, shown], **quiet)
     day.submit(session.set_exam, [learner, day], [told, shown], **quiet)
@@ -184,9 +184,13 @@ def _teacher(session: StudySession, quiet: dict[str, Any]) -> None:
         results = gr.Button(texts.RESULTS, size="sm", elem_id="teacher-results")
         export = gr.Button(texts.EXPORT, size="sm", elem_id="teacher-export")
     rows = gr.HTML("", elem_id="teacher-rows")
+    with gr.Row(visible=False) as unmarked:
+        answer = gr.Dropdown([], label=texts.UNMARKED, info=texts.UNMARKED_INFO, elem_id="teacher-unmarked", scale=3)
+        accept = gr.Button(texts.ACCEPT, size="sm", elem_id="teacher-accept", min_width=140, scale=1)
     files = gr.File(label=texts.EXPORT, interactive=False, visible=False)
     archive.upload(session.look_at, [key, archive, name], [rows, found, publish, blank], **quiet)
     blank.click(session.ask_blank, [key, found], [rows, found], **quiet)
     publish.click(session.publish, [key, found], rows, **quiet)
-    results.click(session.results, [key, name], rows, **quiet)
+    results.click(session.results, [key, name], [rows, unmarked, answer], **quiet)
+    accept.click(session.accept, [key, name, answer], [rows, unmarked, answer], **quiet)
     export.click(session.files, [key, name], [rows, files], **quiet)

@@ -4,6 +4,7 @@ Components of Gradio get nothing but what the gate gives out; what is open is kn
 """
 
 import asyncio
+import json
 import secrets
 import tempfile
 import time
@@ -53,7 +54,9 @@ class StudySession:
             (one.pack.title, one.pack.name) for one in self._gate.shelf.all() if not one.pack.name.startswith("judge")
         ]
         home = await asyncio.to_thread(self._home, learner)
-        return browsers, gr.update(choices=choices), home, *[gr.update(interactive=True)] * len(MODES)
+        # A teacher's link names the pack that its learners are to practise.
+        wanted = [name for _, name in choices if name == request.query_params.get("pack")]
+        return browsers, gr.update(choices=choices, value=wanted), home, *[gr.update(interactive=True)] * len(MODES)
 
     def _home(self, learner: str) -> str:
         attempts, exam = self._gate.log.attempts(learner), self._gate.log.exam(learner)
@@ -274,17 +277,33 @@ class StudySession:
             pack = await asyncio.to_thread(teacher.publish, self._gate.shelf, found)
         except StudyError as error:
             return html.problem(str(error))
-        return html.told(f"Published: {pack.name}, version {pack.version}. It is in the list of packs on Practise.")
+        return html.published(pack)
 
-    async def results(self, key: str, name: str) -> str:
+    async def results(self, key: str, name: str) -> tuple[str, Any, Any]:
+        """A pack's items as they were answered, and the answers that could not be marked."""
         try:
             if not self._is_teacher(key):
-                return html.problem(texts.WRONG_KEY)
+                return html.problem(texts.WRONG_KEY), gr.skip(), gr.skip()
             items = self._gate.shelf.open(name).items
             attempts = await asyncio.to_thread(self._gate.log.attempts_on, name)
-            return html.results(report.of_pack(attempts, items))
         except StudyError as error:
-            return html.problem(str(error))
+            return html.problem(str(error)), gr.skip(), gr.skip()
+        found = report.of_pack(attempts, items)
+        unmarked = [
+            (f"{row['stem']} (key: {row['key']}): {said}", [row["item_id"], said])
+            for row in found
+            for said in row["not_graded"]
+            if said not in self._gate.log.accepted(row["item_id"])
+        ]
+        choices = [(label, json.dumps(value)) for label, value in unmarked]
+        return html.results(found), gr.update(visible=bool(choices)), gr.update(choices=choices, value=None)
+
+    async def accept(self, key: str, name: str, chosen: str | None) -> tuple[str, Any, Any]:
+        """An answer is right from now on."""
+        if self._is_teacher(key) and chosen:
+            item_id, said = json.loads(chosen)
+            await asyncio.to_thread(self._gate.log.accept, item_id, said)
+        return await self.results(key, name)
 
     async def files(self, key: str, name: str) -> tuple[str, Any]:
         """A pack for Anki and Moodle, and its results as a table without names."""

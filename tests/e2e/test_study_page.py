@@ -89,7 +89,9 @@ def test_how_sure_has_to_be_said(study: Page, study_server):
 
 def test_an_open_question_is_there_again_after_a_reload(study: Page):
     before = study.get_attribute(".study-question img", "src")
-    study.reload()
+    # By a teacher's link, which chooses the pack.
+    study.goto(f"{study.url.partition('?')[0]}?pack=phantoms")
+    expect(study.locator("#study-packs")).to_contain_text("Drawn phantoms")
     study.click("#practise-start")
     expect(study.locator(".study-question img")).to_have_attribute("src", before)
 

@@ -22,6 +22,7 @@ from assistant.settings import Settings
 from assistant.study.api import add_study
 from assistant.study.evaluation.played import crawl_api
 from assistant.study.gate import Gate, open_gate
+from assistant.study.items import Commitment
 from assistant.study.log import Log
 from assistant.study.packs import Shelf
 from assistant.study.session import StudySession
@@ -226,3 +227,19 @@ async def test_a_teacher_sends_a_zip(client, log_gate, tmp_path):
     assert (await client.post("/api/study/packs", params=wanted, content=data, headers=key)).json()["version"]
     assert (await client.post("/api/study/packs", params=wanted, content=data)).status_code == 403
     log_gate.shelf.remove("mine")
+
+
+async def test_a_teacher_accepts_an_unmarked_answer_with_one_click(settings, log_gate, item_of):
+    session = StudySession(log_gate, Assistant(ModelClient(settings), FigureSearch(settings), settings), settings)
+    served = log_gate.log.serve("me", "practise", item_of("What is the shape"))
+    log_gate.commit("me", Commitment(served.attempt_id, "like a zeppelinoid", 1))
+    key, pack = log_gate.log.secret(), served.item.pack
+    for wrong in (session.results("", pack), session.accept("guess", pack, None)):
+        assert "not the teacher" in (await wrong)[0]
+    _, row, answers = await session.results(key, pack)
+    ((label, value),) = [one for one in answers["choices"] if "zeppelinoid" in one[0]]
+    assert row["visible"]
+    assert f"(key: {served.item.gold.answer})" in label
+    _, _, answers = await session.accept(key, pack, value)
+    assert not [one for one in answers["choices"] if "zeppelinoid" in one[0]]
+    assert log_gate.log.accepted(served.item.item_id) == ("like a zeppelinoid",)

@@ -129,6 +129,26 @@ def test_a_wrong_side_is_said_in_words(gate, item_of):
     assert "wrong side" in verdict.words
 
 
+def test_what_was_said_instead_is_shown_for_comparison_and_asked_no_more(gate, item_of):
+    item = item_of("What is the shape")
+    wrong = next(option for option in item.options if option != item.gold.answer)
+    served = gate.log.serve("me", "practise", item)
+    with pytest.raises(NoSuchAttemptError):
+        gate.example(served.attempt_id)
+    reveal = gate.commit("me", Commitment(served.attempt_id, wrong, 2))
+    shown = gate.log.example(served.attempt_id)
+    assert reveal.example == f"/study/example/{served.attempt_id}.png"
+    assert (shown.stem, shown.gold.answer) == (item.stem, wrong)
+    assert gate.example(served.attempt_id) == gate.shelf.image(item.pack, shown.images[0])
+    assert gate.commit("me", Commitment(served.attempt_id, wrong, 2)) == reveal
+    for _ in range(30):
+        question = gate.next("me")
+        assert gate.log.served(question.attempt_id).item.case != shown.case
+        gate.commit("me", right_answer(gate, question.attempt_id))
+    gate.log.forget("me")
+    assert gate.log.example(served.attempt_id) is None
+
+
 def test_hints_come_late_one_by_one_and_count(gate, clock, item_of):
     served = gate.log.serve("me", "practise", item_of("What is the shape"))
     clock.now = served.served_at

@@ -363,6 +363,16 @@ async def test_the_blind_check_says_that_no_model_is_there(own_shelf, free_port,
     await model.close()
 
 
+def test_every_key_is_asked_about():
+    """Of four keys and three options at a time, too."""
+    questions = [q for q in phantoms.questions() if q.stem.startswith("What is the shape")]
+    asked = [(question.key, options) for question, options in balanced(questions, random.Random(1))]
+    assert {key for key, _ in asked} == {question.key for question in questions}
+    for chosen in {options for _, options in asked}:
+        keys = [key for key, options in asked if options == chosen]
+        assert len({keys.count(option) for option in chosen}) == 1
+
+
 def test_a_certificate_takes_another_check(own_shelf):
     before = own_shelf.open("phantoms")
     own_shelf.add_blind("phantoms", {"a guesser": {"score": 0.5}})

@@ -70,6 +70,9 @@ async def crawl_api(app: FastAPI, gate: Gate, number: int) -> dict[str, Any]:
                 seen += [_CHOICES.sub("", refused.text) if path == "hint" else refused.text, str(refused.headers)]
                 if path != "hint" and refused.status_code < 400:
                     leaks.append(f"{item.item_id}: {path} was answered before the commitment")
+            compared = await client.get(f"/study/example/{body['attempt_id']}.png")
+            if compared.status_code < 400:
+                leaks.append(f"{item.item_id}: a picture for comparison before the commitment")
             leaks += [f"{item.item_id}: {leak}" for leak in told(item, body, " ".join(seen))]
             done = await client.post("/api/study/commit", json={**own, "gave_up": True})
             done.raise_for_status()

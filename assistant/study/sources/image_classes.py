@@ -74,7 +74,7 @@ def _knees(folder: Path) -> Iterator[Question]:
     for row in _rows(folder):
         # Grade 1 is "doubtful", which is no answer to learn.
         if grade := names.get(int(row["labels"]["kellgren_lawrence_grade"])):
-            yield _question(row, "grade", "How severe is the arthrosis of this knee?", grade, skill,
+            yield _question(row, "grade", "Which grade of arthrosis does this knee show?", grade, skill,
                             is_negative=grade == "none")  # fmt: skip
 
 

@@ -37,6 +37,7 @@ _WHY = {
     "spiculated": "Many thin spikes run out from the edge.",
     "Yes": "One place in a lung is a little brighter than the ribs.",
     "No": "What is bright in the lungs are ribs alone, which run across both lungs.",
+    **dict.fromkeys("012345", "A nodule is a bright disc; the bright lines that run across both lungs are ribs."),
     "lung window": "Centre -600, width 1500: vessels in the lung can be told apart, soft tissue is one white.",
     "soft-tissue window": "Centre 40, width 400: organs and fat can be told apart, lung is black, bone is white.",
     "bone window": "Centre 500, width 2000: the inside of bone can be seen, soft tissue is one grey.",

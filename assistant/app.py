@@ -91,7 +91,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     # Uploads are state, and state lives in the data folder; Gradio takes its folder from here only.
     os.environ["GRADIO_TEMP_DIR"] = str((settings.data_dir / "uploads").resolve())
-    chat = build_screen(assistant, settings, read_examples(settings.examples_dir), store)
+    examples = read_examples(settings.examples_dir)
+    # From where they lie: Gradio's copy of one would be the very file that a visitor uploads, and go with it.
+    gr.set_static_paths([example.image for example in examples])
+    chat = build_screen(assistant, settings, examples, store)
     study = build_study_screen(gate, assistant, settings)
     _add_page(app, "Study", study, settings.max_upload_bytes * 10, settings)
     _add_page(app, "Library", build_library_screen(library, settings), settings.max_corpus_bytes, settings)

@@ -31,7 +31,11 @@ logger = logging.getLogger("assistant.requests")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What makes somebody else's work: questions, searches, changes. Pages, styles and signs of life are free.
-COUNTED = re.compile(r"/(api/(?!status)|v1/|mcp|gradio_api/(queue/join|upload|run|call))")
+# The pages beside the chat have Gradio's addresses under their own.
+COUNTED = re.compile(r"/(api/(?!status)|v1/|mcp)|(/[a-z]+)?/gradio_api/(queue/join|upload|call)")
+# The steps between, several to a question: one that were refused would leave the page half changed.
+STEPS = re.compile(r"(/[a-z]+)?/gradio_api/run")
+STEPS_TO_A_REQUEST = 20
 OPEN_TO_ALL = frozenset({"/healthz"})
 FAILED_SIGN_INS_A_MINUTE = 10
 REALM = 'Basic realm="MedVInT assistant", charset="UTF-8"'
@@ -85,6 +89,7 @@ class Guard:
         self._headers = _headers(settings.framed_by, settings.remote_thumbnails)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._per_minute = RateLimitItemPerMinute(settings.requests_per_minute)
+        self._steps_per_minute = RateLimitItemPerMinute(STEPS_TO_A_REQUEST * settings.requests_per_minute)
         self._failures = RateLimitItemPerMinute(FAILED_SIGN_INS_A_MINUTE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +135,11 @@ class Guard:
         self._check_origin(scope, headers)
         client = (scope.get("client") or ("unknown", 0))[0]
         user = "" if path in OPEN_TO_ALL else await self._signed_in(headers, client)
-        if COUNTED.match(path) and not self._limiter.hit(self._per_minute, "requests", user or client):
+        if STEPS.match(path):
+            allowed = self._limiter.hit(self._steps_per_minute, "steps", user or client)
+        else:
+            allowed = not COUNTED.match(path) or self._limiter.hit(self._per_minute, "requests", user or client)
+        if not allowed:
             raise Refusal(
                 429,
                 "too_many_requests",

@@ -43,22 +43,25 @@ class HistoryScreen:
         screen: gr.Blocks,
         turns: gr.State,
         show: Callable[..., Any],
+        redraw: Callable[..., Any],
         clear: Callable[..., Any],
         outputs: list[Any],
     ) -> None:
         """Connect the list to the chat.
 
         Args:
-            show: (turns) -> the chat's outputs. clear: () -> the same, after the running answer was ended.
+            show: (turns) -> the chat's outputs. redraw: the same, but the box keeps what a person has put into it.
+            clear: () -> the chat's outputs, after the running answer was ended.
         """
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         opened = [turns, self._known, self._files]
         seeking = [self._words, self._known]
 
-        def then_show(event: Any) -> None:
-            event.then(show, [turns], outputs, **quiet).then(self._history.find, seeking, [self._list], **quiet)
+        def then_show(event: Any, how: Callable[..., Any] = show) -> None:
+            event.then(how, [turns], outputs, **quiet).then(self._history.find, seeking, [self._list], **quiet)
 
-        then_show(screen.load(self._history.reload, [self._known], opened, **quiet))
+        # Somebody may be quicker than this: what they have put into the box already stays.
+        then_show(screen.load(self._history.reload, [self._known], opened, **quiet), redraw)
         then_show(
             self._list.input(clear, None, outputs, **quiet).then(self._history.load, [self._list], opened, **quiet)
         )

@@ -1,6 +1,7 @@
 // What the page does without the server: the theme, the model's status line, copying an attribution, opening a figure.
 (() => {
   const THEME = "medvint-theme";
+  const WAIT_S = 15;
   const STATUS_EVERY_MS = 3000;
 
   const setTheme = (dark) => document.body.classList.toggle("dark", dark);
@@ -31,7 +32,20 @@
     document.querySelectorAll(".reading table:not([tabindex])").forEach((table) => (table.tabIndex = 0));
   };
 
+  // Gradio is silent about a request that was refused.
+  let waitUntil = 0;
+  const plainFetch = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await plainFetch(...asked);
+    if (answer.status === 429) {
+      waitUntil = Date.now() + 1000 * WAIT_S;
+      showStatus("too many requests within a minute: wait a little, then try again", "problem");
+    }
+    return answer;
+  };
+
   const askStatus = async () => {
+    if (Date.now() < waitUntil) return;
     try {
       const root = document.getElementById("model-line")?.dataset.root ?? "";
       const answer = await fetch(`${root}api/status`, { cache: "no-store" });

@@ -120,7 +120,7 @@ def build_screen(
         taken_back = change.click(session.take_back, [turns], outputs, queue=False, **quiet)
         taken_back.then(session.after_answer, [turns], after, queue=False, **quiet)
         if beside:
-            beside.wire(screen, turns, session.show, session.start_again, outputs)
+            beside.wire(screen, turns, session.show, session.redraw, session.start_again, outputs)
         screen.unload(session.leave)
         screen.unload(gate.forget)
     return screen

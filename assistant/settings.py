@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         default="", description="further names of this server, with commas; on loopback no other name is answered"
     )
     framed_by: str = Field(default="", description="addresses of sites that may show the page in a frame")
-    requests_per_minute: int = Field(default=120, ge=1, description="of one person; page clicks count as well")
+    requests_per_minute: int = Field(default=120, ge=1, description="of one person: questions, searches, uploads")
     waiting_questions: int = Field(default=64, ge=1, description="how many may wait before the page says it is busy")
 
     data_dir: Path = Field(default=Path("data"), description="all state; deleting it is a factory reset")

@@ -169,6 +169,8 @@ def web_server(model_server: Server, sample_index: Path, free_port: Callable[[],
         "port": port,
         # Long enough to be stopped in its middle by a slow browser.
         "max_answer_tokens": 600,
+        # All tests come from one address, some within a second.
+        "requests_per_minute": 100_000,
     }
     server = start("web", f"http://127.0.0.1:{port}", "/healthz", settings, sample_index / "web.log")
     yield server

@@ -133,6 +133,10 @@ async def test_guessing_passwords_ends_soon(closed_app):
 async def test_too_many_requests_wait(tmp_path, free_port):
     async with client(_app(tmp_path, free_port(), requests_per_minute=3)) as http:
         answers = [await http.post("/api/ask", data={"question": ""}) for _ in range(4)]
+        # On every page; the steps between, of which a question has several, have a limit of their own.
+        assert (await http.post("/compare/gradio_api/queue/join", json={})).status_code == 429
+        steps = [(await http.post("/gradio_api/run/predict", json={})).status_code for _ in range(61)]
+        assert steps[-1] == 429 and 429 not in steps[:-1]
         assert (await http.get("/healthz")).status_code == 200
     assert [answer.status_code for answer in answers] == [400] * 3 + [429]
     assert answers[-1].headers["retry-after"]

@@ -1,6 +1,5 @@
 """The study page in Chromium, over the real web process without a model."""
 
-import asyncio
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,12 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from assistant.model import ModelClient
-from assistant.settings import Settings
-from assistant.study import blank
 from assistant.study.evaluation.played import crawl_browser
 from assistant.study.gate import Gate, open_gate
-from assistant.study.packs import Shelf
 from tests.conftest import Server, start
 from tests.study.conftest import drawn_shelf  # noqa: F401
 
@@ -119,24 +114,6 @@ def test_the_models_reading_comes_after_the_answer_and_is_marked(browser_page: P
     browser_page.click("#practise-reading")
     marks = browser_page.locator("#practise-said .model-reading li")
     expect(marks.first).to_contain_text(re.compile("agrees with the key|the model is wrong here|not checked"))
-
-
-def test_the_model_is_asked_without_the_pictures(model_server, drawn_shelf, tmp_path):  # noqa: F811
-    """Words alone are balanced in the drawn pack: whatever the model says, it is right as often as chance."""
-    settings = Settings(data_dir=tmp_path, model_port=int(model_server.url.rsplit(":", 1)[1]))
-    items = [item for item in Shelf(drawn_shelf).items() if len(item.options) == 3][:12]
-
-    async def ask() -> dict:
-        model = ModelClient(settings)
-        try:
-            return await blank.check(model, items, settings)
-        finally:
-            await model.close()
-
-    (found,) = asyncio.run(ask()).values()
-    assert (found["n"], found["chance"]) == (12, 0.3333)
-    assert 0 <= found["score"] <= 1
-    assert found["questions"] == len({(item.stem, item.options) for item in items})
 
 
 def test_on_an_own_image_the_learner_speaks_first(browser_page: Page, web_server):

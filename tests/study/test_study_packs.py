@@ -363,6 +363,18 @@ async def test_the_blind_check_says_that_no_model_is_there(own_shelf, free_port,
     await model.close()
 
 
+async def test_the_model_is_asked_without_the_pictures(model_server, drawn_shelf, tmp_path):
+    """Words alone are balanced in the drawn pack: whatever the model says, it is right as often as chance."""
+    settings = Settings(data_dir=tmp_path, model_url=model_server.url)
+    items = [item for item in Shelf(drawn_shelf).items() if len(item.options) == 3][:12]
+    model = ModelClient(settings)
+    (found,) = (await blank.check(model, items, settings)).values()
+    await model.close()
+    assert (found["n"], found["chance"]) == (12, 0.3333)
+    assert 0 <= found["score"] <= 1
+    assert found["questions"] == len({(item.stem, item.options) for item in items})
+
+
 def test_every_key_is_asked_about():
     """Of four keys and three options at a time, too."""
     questions = [q for q in phantoms.questions() if q.stem.startswith("What is the shape")]

@@ -36,6 +36,12 @@ def test_a_round_is_played_and_its_log_travels(run, tmp_path):
     assert json.loads(run("stats", "--json"))["answers"] == 2
 
 
+def test_an_exam_is_planned(run):
+    assert "Planned for 2099-03-01" in run("exam", "2099-03-01")
+    assert json.loads(run("stats", "--json"))["exam"] == "2099-03-01"
+    assert "No exam" in run("exam", "none")
+
+
 def test_an_answer_is_given_by_number_words_or_place(run, tmp_path):
     gate = open_gate(tmp_path / "data")
     item = gate.next("me")
@@ -69,6 +75,9 @@ def test_a_teachers_zip_is_checked_published_and_exported(run, tmp_path):
         (("export", "x.doc"), ".apkg, .xml or .csv"),
         (("practise", "--pack", "nothing"), "There is no pack 'nothing'"),
         (("practise", "--learner", "a b"), "A learner's name"),
+        (("exam", "soon"), "Write the date as YYYY-MM-DD"),
+        (("exam", "2001-01-01"), "on a day to come"),
+        (("blank", "nothing"), "There is no pack 'nothing'"),
     ],
 )
 def test_what_goes_wrong_is_one_line(run, arguments, words: str):

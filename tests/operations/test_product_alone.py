@@ -24,11 +24,12 @@ def test_model_and_page_are_made_without_the_tools(tmp_path):
 import sys
 sys.modules.update(dict.fromkeys({absent!r}))  # as if they were not installed
 from pathlib import Path
-import torch, vllm.entrypoints.openai.api_server, serving.medvint.vllm_plugin
+import serving.medvint.vllm_plugin
 from assistant.app import create_app
 from assistant.settings import Settings
-from serving.decoders import decoder_file, load_language_model, open_decoder
-load_language_model(open_decoder(str(decoder_file())), torch.bfloat16)
+from serving.decoders import open_decoder
+from serving.demo import decoder_file
+assert open_decoder(decoder_file()).read_weights()
 create_app(Settings(data_dir=Path({str(tmp_path)!r})))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

@@ -13,9 +13,10 @@ from assistant import figure_cards
 from assistant.comparing import OTHER, WITH, WITHOUT, Column, Comparison, verdict
 from assistant.evidence import mark
 from assistant.pages import STUDY_AID, header, root_of
-from assistant.screen import CONCURRENT_TURNS, HOUR_S
+from assistant.screen import CONCURRENT_TURNS, HOUR_S, question_box
 from assistant.settings import Settings
-from assistant.uploads import CleanImage, TooLargeError, UploadError, UploadLimits, clean_upload
+from assistant.upload_limits import UploadError, UploadLimits
+from assistant.upload_reader import UploadReader
 from assistant.uploads_privacy import admit
 
 ROOT = root_of("Compare")
@@ -33,20 +34,18 @@ NO_OTHER = '<p class="small">A second model joins them where MEDVINT_COMPARE_URL
 
 def build_compare_screen(comparison: Comparison, settings: Settings) -> gr.Blocks:
     """The page. Uploads are read once and deleted; text in them that may name a person is blacked out."""
-    limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
+    reader = UploadReader(UploadLimits(settings.max_upload_bytes, settings.max_pixels))
 
     async def ask(message: dict[str, Any]) -> AsyncGenerator[tuple[str, Any], None]:
         files = [Path(file) for file in message.get("files") or []]
         question = (message.get("text") or "").strip()
         yield waiting("reading the image" if files else "thinking"), _BUSY
         try:
-            image = await asyncio.to_thread(_read, files[0], limits) if files else None
+            sent = await reader.read(files[0]) if files else None
+            image = await asyncio.to_thread(admit, sent, redact=True) if sent else None
         except UploadError as error:
             yield f'<p class="problem" role="status">{escape(str(error))}</p>', _idle(question)
             return
-        finally:
-            for file in files:
-                file.unlink(missing_ok=True)
         async with aclosing(comparison.ask(question, image)) as steps:
             async for columns in steps:
                 over = all(column.is_over for column in columns)
@@ -61,16 +60,7 @@ def build_compare_screen(comparison: Comparison, settings: Settings) -> gr.Block
         with gr.Row(elem_id="top"):
             gr.HTML(header("Compare", settings), elem_id="header")
         with gr.Column(elem_id="compare"):
-            box = gr.MultimodalTextbox(
-                elem_id="question",
-                label="Question",
-                show_label=False,
-                placeholder="Ask about an image",
-                file_types=["image", ".dcm"],
-                file_count="single",
-                sources=["upload"],
-                max_plain_text_length=10 * settings.max_question_chars,
-            )
+            box = question_box("Ask about an image", settings)
             answers = gr.HTML(invitation(comparison), elem_id="answers", apply_default_css=False)
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -133,12 +123,6 @@ def _captions(column: Column) -> str:
         for hit in column.turn.hits
     )
     return f"<details><summary>The captions it was given</summary><ol>{rows}</ol></details>"
-
-
-def _read(file: Path, limits: UploadLimits) -> CleanImage:
-    if file.stat().st_size > limits.max_bytes:
-        raise TooLargeError(f"The file is larger than {limits.max_bytes / 1024 / 1024:g} MB.")
-    return admit(clean_upload(file.read_bytes(), file.name, limits), redact=True)
 
 
 _BUSY = gr.update(value=None, submit_btn=False, stop_btn=True)

@@ -59,16 +59,7 @@ def build_screen(
                     where = gr.Button("Where did it look?", elem_id="look-where", size="sm", scale=0, min_width=160)
                 feedback = FeedbackScreen() if store else None
                 gate = PrivacyGate()
-                box = gr.MultimodalTextbox(
-                    elem_id="question",
-                    label="Question",
-                    show_label=False,
-                    placeholder="Ask about an image, or ask a question",
-                    file_types=["image", ".dcm"],
-                    file_count="single",
-                    sources=["upload"],
-                    max_plain_text_length=10 * settings.max_question_chars,
-                )
+                box = question_box("Ask about an image, or ask a question", settings)
             with gr.Column(scale=2, elem_id="evidence-column", min_width=320):
                 panel = gr.HTML(render.EMPTY_PANEL, elem_id="evidence")
         gr.HTML(f"<p>{STUDY_AID}</p>", elem_id="study-aid")
@@ -124,6 +115,20 @@ def build_screen(
         screen.unload(session.leave)
         screen.unload(gate.forget)
     return screen
+
+
+def question_box(placeholder: str, settings: Settings) -> gr.MultimodalTextbox:
+    """Where a question is written and an image put in."""
+    return gr.MultimodalTextbox(
+        elem_id="question",
+        label="Question",
+        show_label=False,
+        placeholder=placeholder,
+        file_types=["image", ".dcm"],
+        file_count="single",
+        sources=["upload"],
+        max_plain_text_length=10 * settings.max_question_chars,
+    )
 
 
 def _invitation(settings: Settings) -> str:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from assistant.looking import did_it_look
 from assistant.model import ModelError
 from assistant.pace import Pace
 from assistant.privacy_screen import CONFIRMED, PrivacyGate, Waiting
+from assistant.runs import Run, Runs, with_signs_of_life
 from assistant.settings import Settings
 from assistant.upload_limits import UploadError, UploadLimits
 from assistant.upload_reader import UploadReader
@@ -31,25 +32,11 @@ from assistant.where_looked import cost, where_looked
 
 # A browser draws no faster than this with images in the history, and slower if more is sent.
 SECONDS_BETWEEN_UPDATES = 0.06
-SECONDS_BETWEEN_SIGNS_OF_LIFE = 1.0
-SECONDS_FOR_LAST_WORDS = 5.0
 # Enough for another wording or another finding, not so much that nonsense is drawn.
 TEMPERATURE_AGAIN = 0.8
 
 Update = tuple[Any, Any, Any, Any]
 """Messages, panel, question box, turns: the outputs of every event."""
-
-
-class Run:
-    """A question that is being answered. As long as it runs, it alone writes to its visitor's screen: whoever wants it
-    to end asks it to, and it shows the end itself. Gradio sends a run's last update a second time when it completes,
-    so a run has `ended` when it has nothing more to say and `is_over` when the page has told that it shows the end."""
-
-    def __init__(self) -> None:
-        self.told_to_end = asyncio.Event()
-        self.ended = False
-        self.is_over = asyncio.Event()
-        self.forget = False
 
 
 class Session:
@@ -70,7 +57,7 @@ class Session:
         self._limits = UploadLimits(settings.max_upload_bytes, settings.max_pixels)
         self._reader = UploadReader(self._limits)
         self._cache = chatbot.GRADIO_CACHE
-        self._runs: dict[str | None, Run] = {}
+        self._runs = Runs()
 
     async def ask(
         self, message: dict[str, Any], turns: list[Turn], request: gr.Request
@@ -80,7 +67,7 @@ class Session:
         files = [Path(file) for file in message.get("files") or []]
         question = (message.get("text") or "").strip()
         waiting = Turn(question, stage="reading the image" if files else "thinking")
-        with self._running(request) as run:
+        with self._runs.run(request.session_hash) as run:
             yield self._update([*turns, waiting], _BUSY)
             try:
                 image = await self._reader.read(files[0]) if files else None
@@ -133,7 +120,7 @@ class Session:
         image = await asyncio.to_thread(self._gate.admitted, visitor, held, chosen, drawn)
         if image is held.image:
             image = replace(image, notes=(*image.notes, CONFIRMED))
-        with self._running(request) as run:
+        with self._runs.run(request.session_hash) as run:
             async with aclosing(self._run(run, held.question, image, turns)) as updates:
                 async for update in updates:
                     yield update
@@ -145,7 +132,7 @@ class Session:
         # By its number: what else the browser says of it, a path above all, is not to be believed.
         example = self._examples[chosen.index if isinstance(chosen.index, int) else chosen.index[0]]
         waiting = Turn(example.question, stage="reading the image")
-        with self._running(request) as run:
+        with self._runs.run(request.session_hash) as run:
             yield self._update([*turns, waiting], _BUSY)
             data = await asyncio.to_thread(example.image.read_bytes)
             image = await asyncio.to_thread(clean_upload, data, example.image.name, self._limits)
@@ -155,10 +142,10 @@ class Session:
 
     async def take_back(self, turns: list[Turn], request: gr.Request) -> Update:
         """The last question goes back into the box, with its image, to be written anew."""
-        if (run := self._runs.get(request.session_hash)) and not run.ended:
+        if self.is_answering(request):
             gr.Info("Wait for the answer first, or stop it.")
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
-        await self._over(request)
+        await self._runs.over(request.session_hash)
         if not turns:
             return self._update(turns, _idle())
         last = turns[-1]
@@ -172,7 +159,7 @@ class Session:
         old = turns[number]
         image = old.images[-1] if old.images else None
         earlier = (*old.earlier_answers, *([old.answer] if old.answer else []))
-        with self._running(request) as run:
+        with self._runs.run(request.session_hash) as run:
             new = self._run(run, old.question, image, turns[:number], earlier, TEMPERATURE_AGAIN, turns)
             async with aclosing(new) as updates:
                 async for update in updates:
@@ -180,15 +167,14 @@ class Session:
 
     async def look(self, turns: list[Turn], request: gr.Request) -> AsyncGenerator[Update, None]:
         """ "Did it look?": the last answer's question once more without its image."""
-        number = last_answered(turns)
-        image = current_image(turns[: number + 1]) if number is not None else None
+        number, image = _about_image(turns)
         if number is None or image is None:
             gr.Info("Ask a question about an image first.")
             yield self._update(turns, gr.skip())
             return
         turn = turns[number]
         asking = replace(turn, looked="asking the same without the image, and with another one …")
-        with self._running(request):
+        with self._runs.run(request.session_hash):
             yield self._update([*turns[:number], asking, *turns[number + 1 :]], _BUSY, keep=turns)
             try:
                 looked = await did_it_look(self._assistant, self._settings, turn, image)
@@ -201,8 +187,7 @@ class Session:
 
     async def where(self, turns: list[Turn], request: gr.Request) -> AsyncGenerator[Update, None]:
         """ "Where did it look?": the last answer's question once more for each part of its image, covered."""
-        number = last_answered(turns)
-        image = current_image(turns[: number + 1]) if number is not None else None
+        number, image = _about_image(turns)
         if number is None or image is None:
             gr.Info("Ask a question about an image first.")
             yield self._update(turns, gr.skip())
@@ -212,7 +197,7 @@ class Session:
         def shown(new: Turn) -> list[Turn]:
             return [*turns[:number], new, *turns[number + 1 :]]
 
-        with self._running(request) as run:
+        with self._runs.run(request.session_hash) as run:
             told = f"{cost(turn)}: asking with the whole image first"
             yield self._update(shown(replace(turn, notes=(*turn.notes, told))), _BUSY, keep=turns)
             try:
@@ -235,8 +220,7 @@ class Session:
 
     def is_answering(self, request: gr.Request) -> bool:
         """Whether a run is writing to this visitor's turns."""
-        run = self._runs.get(request.session_hash)
-        return run is not None and not run.ended
+        return self._runs.running(request.session_hash) is not None
 
     def show(self, turns: list[Turn]) -> Update:
         """A conversation that was opened."""
@@ -244,55 +228,36 @@ class Session:
 
     def stop(self, turns: list[Turn], request: gr.Request) -> Update:
         """Stop was pressed: what was said so far stays. Where nothing runs any more, the box is unlocked."""
-        run = self._runs.get(request.session_hash)
-        if run is None or run.ended:
+        run = self._runs.running(request.session_hash)
+        if run is None:
             return self._update(turns, _idle())
         run.told_to_end.set()
         return gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
     async def start_again(self, request: gr.Request) -> Update:
         """A new chat."""
-        if run := self._runs.get(request.session_hash):
+        if run := self._runs.running(request.session_hash):
             run.forget = True
             run.told_to_end.set()
-        await self._over(request)
+        await self._runs.over(request.session_hash)
         self._gate.let_go(str(request.session_hash))
         return self._update([], _idle())
 
     def shown(self, turns: list[Turn], request: gr.Request) -> tuple[dict[str, Any], ...]:
         """The page shows the end of a run: what can now be done about the last answer."""
-        if (run := self._runs.get(request.session_hash)) and run.ended:
-            self.leave(request)
+        self._runs.shown(request.session_hash)
         return self.after_answer(turns)
 
     def after_answer(self, turns: list[Turn]) -> tuple[dict[str, Any], ...]:
         """What can be done about the last answer; looking again only where it was about an image."""
-        number = last_answered(turns)
-        has_image = number is not None and current_image(turns[: number + 1]) is not None
-        about = turns[number] if number is not None else None
+        number, image = _about_image(turns)
+        has_image, about = image is not None, turns[number] if number is not None else None
         where = gr.update(visible=has_image, value=f"Where did it look? ({cost(about)})")
         return gr.update(visible=number is not None), gr.update(visible=has_image), where
 
     def leave(self, request: gr.Request) -> None:
-        """A visitor's run is not waited for any more: its end is on the page, or the page is closed."""
-        if run := self._runs.pop(request.session_hash, None):
-            run.is_over.set()
-
-    async def _over(self, request: gr.Request) -> None:
-        if run := self._runs.get(request.session_hash):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SECONDS_FOR_LAST_WORDS):
-                    await run.is_over.wait()
-
-    @contextmanager
-    def _running(self, request: gr.Request) -> Iterator[Run]:
-        if before := self._runs.get(request.session_hash):
-            before.is_over.set()
-        run = self._runs[request.session_hash] = Run()
-        try:
-            yield run
-        finally:
-            run.ended = True
+        """The page is closed."""
+        self._runs.leave(request.session_hash)
 
     def failed(self, turns: list[Turn]) -> Update:
         """Something broke that has no words of its own; Gradio has logged it. The box must not stay locked."""
@@ -315,7 +280,7 @@ class Session:
         turn = Turn(question, (image,) if image else (), stage="thinking", earlier_answers=earlier)
         try:
             source = self._assistant.ask(question, image, turns, temperature=temperature)
-            async with aclosing(_with_signs_of_life(source, run.told_to_end)) as signs:
+            async with aclosing(with_signs_of_life(source, run.told_to_end)) as signs:
                 async for new in signs:
                     turn = replace(new, earlier_answers=earlier) if new else turn
                     now = time.monotonic()
@@ -351,9 +316,8 @@ class Session:
 
     def _map(self, turns: list[Turn]) -> str:
         """Where the last answer looked, if somebody asked."""
-        number = last_answered(turns)
+        number, image = _about_image(turns)
         where = turns[number].where if number is not None else None
-        image = current_image(turns[: number + 1]) if number is not None else None
         return where_map(where, f"./gradio_api/file={quote(self._save(image))}") if where and image else ""
 
     def _save(self, image: CleanImage) -> str:
@@ -370,32 +334,7 @@ def _idle(question: str = "", file: str | None = None) -> dict[str, Any]:
     return gr.update(value=value, submit_btn=True, stop_btn=False, visible=True)
 
 
-async def _with_signs_of_life(
-    source: AsyncGenerator[Turn, None], told_to_end: asyncio.Event
-) -> AsyncGenerator[Turn | None, None]:
-    """What `source` yields, and None whenever it has been silent for a while; ends when told to."""
-    step: Callable[[], Any] = source.__anext__
-    pending = asyncio.ensure_future(step())
-    ending = asyncio.ensure_future(told_to_end.wait())
-    try:
-        while True:
-            await asyncio.wait(
-                {pending, ending}, timeout=SECONDS_BETWEEN_SIGNS_OF_LIFE, return_when=asyncio.FIRST_COMPLETED
-            )
-            if ending.done():
-                return
-            if not pending.done():
-                yield None
-                continue
-            try:
-                turn = pending.result()
-            except StopAsyncIteration:
-                return
-            yield turn
-            pending = asyncio.ensure_future(step())
-    finally:
-        ending.cancel()
-        pending.cancel()
-        with suppress(asyncio.CancelledError, StopAsyncIteration, QuestionError, ModelError):
-            await pending
-        await source.aclose()
+def _about_image(turns: list[Turn]) -> tuple[int | None, CleanImage | None]:
+    """The number of the last answer, and the image that it was about."""
+    number = last_answered(turns)
+    return number, current_image(turns[: number + 1]) if number is not None else None

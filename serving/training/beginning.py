@@ -32,15 +32,8 @@ from serving.medvint.vision import ClipTower, PmcClipTower, build_vision_tower
 from serving.medvint_te.configuration import MedVInTTEConfig
 from serving.server import is_medvint
 from serving.training.average import set_weights
-from serving.training.recipe import (
-    PACKAGED_LLM,
-    LanguageRecipe,
-    Lora,
-    Model,
-    RecipeError,
-    load_recipe,
-    resolve,
-)
+from serving.training.recipe import PACKAGED_LLM, LanguageRecipe, RecipeError, load_recipe, resolve
+from serving.training.recipe_sections import Lora, Model
 from serving.training.trained import TrainedMedVInT, add_lora, choose_trained, trained_parameters
 from serving.weight_files import open_tensors
 

@@ -17,7 +17,8 @@ from serving.evaluation.leaderboard import COLUMNS, line
 from serving.evaluation.report import find, read_report
 from serving.training.beginning import RECIPE_FILE
 from serving.training.checkpoint import read_log
-from serving.training.recipe import LanguageRecipe, MaskedModel, RecipeError, RunRecipe, load_recipe
+from serving.training.recipe import LanguageRecipe, RecipeError, RunRecipe, load_recipe
+from serving.training.recipe_sections import MaskedModel
 from serving.training.results import MODEL, ORIGINAL
 
 DATA = {

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from serving.training.images import augment, load_square, normalise
 from serving.training.packing import Segment, pack
-from serving.training.recipe import Augment
+from serving.training.recipe_sections import Augment
 from serving.training.rows import Row
 
 T = TypeVar("T")

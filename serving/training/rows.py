@@ -20,7 +20,7 @@ from serving.evaluation.benchmarks import BenchmarkError, VqaRow, slake_rows, vq
 from serving.evaluation.label_questions import label_rows
 from serving.evaluation.own_rows import own_rows
 from serving.evaluation.pmc_vqa import pmc_vqa_rows
-from serving.training.recipe import SetName, Source
+from serving.training.recipe_sections import SetName, Source
 
 HELD_OUT_ARTICLES = 50
 """One article in so many is held out where a data set has no validation split."""

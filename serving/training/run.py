@@ -46,10 +46,10 @@ from serving.training.recipe import (
     Recipe,
     RecipeError,
     RunRecipe,
-    Source,
     dump_recipe,
     load_recipe,
 )
+from serving.training.recipe_sections import Source
 from serving.training.results import write_results, write_te_results
 from serving.training.rows import Row, read_source
 from serving.training.te import TrainedTE, begin_te

@@ -21,7 +21,8 @@ from serving.medvint_te.modeling import MedVInTTEForMaskedLM
 from serving.server import is_medvint_te
 from serving.training.beginning import QUERY_STD, RECIPE_FILE, BackboneError, load_language_model, load_tower
 from serving.training.packing import IGNORE
-from serving.training.recipe import SMALL_TE, MaskedModel, MaskedRecipe, resolve
+from serving.training.recipe import SMALL_TE, MaskedRecipe, resolve
+from serving.training.recipe_sections import MaskedModel
 from serving.training.trained import ABSENT, Trained, add_lora
 
 _DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from serving.medvint.modeling import MedVInTForConditionalGeneration, encode_images
 from serving.training.packing import IGNORE
-from serving.training.recipe import Lora, RunRecipe
+from serving.training.recipe import RunRecipe
+from serving.training.recipe_sections import Lora
 
 ABSENT = -100
 """In `hits`: a row of the batch has fewer questions than this column."""

@@ -16,7 +16,8 @@ from serving.medvint_te.beginning import minilm_folder
 from serving.training.beginning import BackboneError
 from serving.training.packing import IGNORE
 from serving.training.plan import Item
-from serving.training.recipe import RECIPES, RecipeError, Source, load_recipe, parse_recipe
+from serving.training.recipe import RECIPES, RecipeError, load_recipe, parse_recipe
+from serving.training.recipe_sections import Source
 from serving.training.rows import Row, read_source
 from serving.training.run import train
 from serving.training.te import TrainedTE, begin_te

@@ -19,7 +19,8 @@ from serving.original_keys import our_name
 from serving.training.beginning import BackboneError, load_tower
 from serving.training.card import make_card
 from serving.training.plan import Encoder, Group, Pictures, Plan, group_rows
-from serving.training.recipe import RECIPES, RecipeError, Source, dump_recipe, load_recipe, parse_recipe, recipe_names
+from serving.training.recipe import RECIPES, RecipeError, dump_recipe, load_recipe, parse_recipe, recipe_names
+from serving.training.recipe_sections import Source
 from serving.training.results import original_name
 from serving.training.rows import Row, read_source
 from serving.training.run import train
